@@ -1,0 +1,54 @@
+/* storage/lane.h: the writer lane: group commit.
+ *
+ * One thread a process.  It takes every operation that waits, lets each add its statements to one
+ * batch, sends the batch as one libpq pipeline, last of all moves the log's head, commits, and only
+ * then tells every operation.  While a commit is under way the next operations gather, so the batch
+ * size adapts to the commit time.
+ *
+ * An operation's apply function runs ON THE LANE THREAD, one at a time: memory that only apply and
+ * rollback functions touch (the rooms of federation/rooms.c) needs no lock, and events of one room
+ * in one batch chain on each other there.
+ *
+ * Failure: a batch that fails is rolled back (rollback hooks run, newest first) and its operations
+ * are applied again one by one.  When the connection is lost during COMMIT, the batch's own id in
+ * table lane_batch says after reconnecting whether it happened; a warning on COMMIT counts as unknown.
+ * While PostgreSQL is away operations answer STORE_ERROR_UNAVAILABLE.
+ *
+ * For federation/ and server/ (and identity/ for acts that end sessions).  lane_submit: any thread. */
+#pragma once
+
+#include "storage/log.h"
+#include "storage/log_ring.h"
+#include "storage/store.h"
+
+typedef struct Lane Lane;
+typedef struct LaneBatch LaneBatch;
+
+/* Add this operation's statements and log entries.  FALSE with @error: the operation is refused, what it
+ * added is taken back, and the rest of the batch goes on.  May run again after a rollback.  May read
+ * through lane_batch_connection(), which sees nothing of the open batch. */
+typedef gboolean (*LaneApply)(LaneBatch *batch, gpointer data, GError **error);
+
+/* After the commit is durable (@error NULL; @position: of the operation's last log entry, 0 if it has
+ * none) or after it was refused or failed.  On the lane thread: hand over and return at once. */
+typedef void (*LaneDone)(gpointer data, gint64 position, const GError *error);
+
+/* @ring receives every committed entry, in order, before the done functions run.
+ * @operations_max bounds the queue. */
+Lane *lane_new(StorePool *pool, LogRing *ring, guint operations_max, GError **error);
+/* Finishes what is queued, then ends the thread.  @grace_ms bounds the wait. */
+void lane_stop(Lane *lane, guint grace_ms);
+void lane_free(Lane *lane);
+
+/* FALSE: the queue is full (STORE_ERROR_BUSY) or the lane stops; done is not called. */
+gboolean lane_submit(Lane *lane, LaneApply apply, LaneDone done, gpointer data, GError **error);
+/* Submit and wait.  Only for commands, start-up, and threads that may wait; never on an HTTP thread or worker. */
+gboolean lane_submit_and_wait(Lane *lane, LaneApply apply, gpointer data, gint64 *ret_position,
+                              GError **error);
+
+/* For apply functions.  @arguments and @entry are consumed. */
+void lane_batch_add(LaneBatch *batch, const StoreStatement *statement, StoreArguments *arguments);
+void lane_batch_log(LaneBatch *batch, LogEntry *entry);
+/* Called when the batch, or this operation in it, is rolled back. */
+void lane_batch_on_rollback(LaneBatch *batch, void (*hook)(gpointer data), gpointer data);
+StoreConnection *lane_batch_connection(LaneBatch *batch, GError **error);
