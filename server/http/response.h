@@ -26,9 +26,3 @@ Response *response_redirect(const char *location);
 void response_error_set(Response *response, const char *key, cJSON *value);
 void response_header(Response *response, const char *name, const char *value);
 guint response_status(const Response *response);
-
-/* A refusal as a GError, where the sentence is found far from the handler: code = HTTP status. */
-#define REFUSAL (refusal_quark())
-GQuark refusal_quark(void);
-/* The errcode travels in front of the message: "M_FORBIDDEN: You are not in that room". */
-void refusal_set(GError **error, guint status, const char *errcode, const char *sentence, ...) G_GNUC_PRINTF(4, 5);
