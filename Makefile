@@ -20,7 +20,7 @@ ALL_CFLAGS := -std=gnu11 -g $(WARNINGS) $(CFLAGS_$(VARIANT)) -I. -I$(BUILD) $(PA
 ALL_LDFLAGS := $(LDFLAGS_$(VARIANT)) $(LDFLAGS)
 
 # Ways in that only test suites need come in at link time: the admission files are linked by name.
-ADMISSION := identity/admission.c federation/admission.c
+ADMISSION := $(wildcard identity/admission.c federation/admission.c)
 MAIN := server/main.c
 floor_sources = $(filter-out $(ADMISSION) $(MAIN),$(wildcard $(1)/*.c $(1)/*/*.c))
 SOURCES := $(foreach floor,$(FLOORS),$(call floor_sources,$(floor)))
@@ -31,7 +31,7 @@ TEST_SUPPORT := $(filter-out $(TEST_SOURCES),$(wildcard tests/support/*.c))
 TEST_PROGRAMS := $(TEST_SOURCES:%.c=$(BUILD)/%)
 
 .PHONY: build c-tests clean help
-build: $(BUILD)/chancery
+build: $(if $(wildcard $(MAIN)),$(BUILD)/chancery,$(BUILD)/libchancery.a)
 
 $(BUILD)/chancery: $(MAIN:%.c=$(BUILD)/%.o) $(ADMISSION:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
