@@ -14,6 +14,9 @@
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(cJSON, cJSON_Delete)
 
+/* 2^53-1: the largest whole number that every JSON reader keeps exact. */
+#define JSON_INTEGER_MAX G_GINT64_CONSTANT(9007199254740991)
+
 #define JSON_ERROR (json_error_quark())
 GQuark json_error_quark(void);
 
@@ -51,6 +54,14 @@ GBytes *json_canonical(const cJSON *value, GError **error);
 
 /* The same, appended to @out: for splicing a value into an answer. FALSE leaves @out as it was. */
 gboolean json_canonical_append(GString *out, const cJSON *value, GError **error);
+
+/* Canonical JSON of the object @value without its members named in @without (NULL-terminated): what is
+ * hashed or signed. */
+GBytes *json_canonical_without(const cJSON *value, const char *const *without, GError **error);
+
+/* As json_canonical_append(), but fractions pass, in the shortest form that reads back the same: for values
+ * that clients keep with us under JsonLimits.floats (a tag's order). Never for events. */
+gboolean json_plain_append(GString *out, const cJSON *value, GError **error);
 
 /* Append @text as a quoted JSON string (UTF-8, shortest escapes). */
 void json_append_string(GString *out, const char *text);

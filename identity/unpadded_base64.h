@@ -1,0 +1,21 @@
+/* identity/unpadded_base64.h: base64 without padding, as keys, hashes, signatures and event ids use
+ * it. Source: Matrix v1.19 appendices, "Unpadded Base64".  Any thread. */
+#pragma once
+
+#include <glib.h>
+
+typedef enum {
+    BASE64_STANDARD, /* + and / */
+    BASE64_URL_SAFE, /* - and _ */
+} Base64Alphabet;
+
+/* Free with g_free; wipe first when @data was secret. */
+char *unpadded_base64_encode(const void *data, gsize length, Base64Alphabet alphabet);
+
+/* Strict: that alphabet only, no blanks, no set bits behind the end.  Padding may be there, whole
+ * ("should accept", says the specification).  NULL when @text is anything else. */
+GBytes *unpadded_base64_decode(const char *text, Base64Alphabet alphabet);
+
+/* The same for a value that must be exactly @length bytes; FALSE leaves @out alone. */
+gboolean
+unpadded_base64_decode_exact(const char *text, Base64Alphabet alphabet, void *out, gsize length);
