@@ -56,22 +56,42 @@ GBytes *request_tls_exporter(const Request *request);
 void request_keep(Request *request, gpointer data, RequestFree free_function);
 /* FALSE once the client has gone: a parked request may as well end. */
 gboolean request_is_connected(const Request *request);
+/* The client's address without its port, as text: for rate limits and the audit of refused log-ins. */
+const char *request_peer_address(const Request *request);
 
-/* ---- parking ---- */
+/* ---- parking ----
+ * A handler that must wait returns RESPONSE_LATER after arranging, before it returns, for exactly one of
+ *   request_continue()  a step to run on a worker (from any thread, when what it waits for is there),
+ *   request_answer()    the answer itself (from any thread),
+ *   request_wait()      a step to run when request_wake() is called or the time is up.
+ * After that the handler must not touch the request unless it holds a reference. */
 #define RESPONSE_LATER (response_later())
 Response *response_later(void);
 
-/* Queue @next on a worker: it goes on as a handler does (may park again).  @data is handed to next; freed
- * by @free_function with the request.  Exactly one of these two for each parking. */
+/* Queue @next on a worker: it goes on as a handler does (and may park again).  @data is handed to @next
+ * and freed by @free_function (may be NULL) with the request. */
 typedef Response *(*RequestNext)(Request *request, gpointer data, GError **error);
 void request_continue(Request *request, RequestNext next, gpointer data, RequestFree free_function);
+
 /* Answer from any thread; takes @response; @error (borrowed) is used when @response is NULL. */
 void request_answer(Request *request, Response *response, const GError *error);
-/* Run @next at the latest after @timeout_ms unless something continued it before: returns TRUE to the one
- * caller that wins.  A waker calls request_wake() and, when that is TRUE, nobody else continues it. */
-void request_wait(Request *request, guint timeout_ms, RequestNext next, gpointer data, RequestFree free_function);
+
+/* Run @next on a worker when request_wake() is called, when @timeout_ms have passed, when the client goes away or
+ * when the server stops: whichever comes first.  A wake that came before request_wait() is kept and ends the wait
+ * at once, so a waker may be registered first.  request_wake_reason() tells @next why. */
+void request_wait(Request *request, guint timeout_ms, RequestNext next, gpointer data,
+                  RequestFree free_function);
+/* From any thread that holds a reference.  TRUE to the one caller that ends a wait. */
 gboolean request_wake(Request *request);
-/* Called once when the client goes away or the server cuts it (server/http/park.h) while parked in request_wait. */
+
+typedef enum {
+    WAKE_NEWS,     /* request_wake() */
+    WAKE_TIME,     /* the time is up */
+    WAKE_GONE,     /* the client closed the connection: any answer will do */
+    WAKE_STOPPING, /* the server stops: answer with what there is */
+} WakeReason;
+WakeReason request_wake_reason(const Request *request);
+
 Request *request_ref(Request *request);
 void request_unref(Request *request);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Request, request_unref)

@@ -24,5 +24,6 @@ Response *response_text(guint status, const char *content_type, const char *body
 Response *response_redirect(const char *location);
 /* Add a member to a JSON error body (soft_logout, retry_after_ms, flows …); @value consumed. */
 void response_error_set(Response *response, const char *key, cJSON *value);
+/* @name and @value are ours or checked: no line breaks. */
 void response_header(Response *response, const char *name, const char *value);
 guint response_status(const Response *response);

@@ -21,12 +21,12 @@ typedef enum {
 } RateClass;
 
 typedef enum {
-    BODY_NONE,
+    BODY_NONE, /* a body is read within 64 KiB and ignored */
     BODY_JSON,          /* an object, within json_limits_request */
     BODY_JSON_OPTIONAL, /* absent reads as {} */
     BODY_JSON_KEYS,     /* within json_limits_keys */
     BODY_JSON_TRANSACTION, /* within json_limits_transaction */
-    BODY_BYTES,         /* any content type, up to body_bytes_max: certificate files, CRLs */
+    BODY_BYTES,         /* any content type, up to 4 MiB: certificate files, CRLs */
 } BodyKind;
 
 typedef enum {
@@ -45,5 +45,7 @@ typedef struct {
     Handler handler;
 } Route;
 
-/* One table a module, gathered by server/routes.c; each ends with a row whose method is NULL. */
-extern const Route routes_session[];     /* server/client/session_routes.c */
+/* One table a module, each ending with a row whose method is NULL; server/routes.c gathers them in a list
+ * that ends with NULL.  Two rows may share a path with different methods; a path segment that the
+ * specification writes as {name} matches any one segment, also an empty one (an empty state key). */
+extern const Route *const route_tables[]; /* server/routes.c */
