@@ -1,0 +1,48 @@
+"""Run the unittest cases of a script and print TAP, as the C tests do."""
+
+import sys
+import time
+import traceback
+import unittest
+
+
+class _Result(unittest.TestResult):
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+        self.good = True
+        self._began = 0.0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self._began = time.monotonic()
+
+    def _line(self, verdict, test, note=""):
+        self.number += 1
+        name = test.shortDescription() or str(test)
+        print(f"{verdict} {self.number} {name}{note}", flush=True)
+
+    def addSuccess(self, test):
+        self._line("ok", test)
+        print(f"# {time.monotonic() - self._began:.2f} s", flush=True)
+
+    def addSkip(self, test, reason):
+        self._line("ok", test, f" # SKIP {reason}")
+
+    def _bad(self, test, error):
+        self.good = False
+        self._line("not ok", test)
+        for line in "".join(traceback.format_exception(*error)).rstrip().splitlines():
+            print(f"# {line}", flush=True)
+
+    addError = _bad
+    addFailure = _bad
+
+
+def main():
+    """Call at the end of a test script."""
+    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    result = _Result()
+    suite.run(result)
+    print(f"1..{result.number}", flush=True)
+    sys.exit(0 if result.good and result.number else 1)
