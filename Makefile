@@ -6,8 +6,10 @@ CC := cc
 VARIANT ?= release
 BUILD := build/$(VARIANT)
 PACKAGES := glib-2.0 libmicrohttpd gnutls openssl libsodium olm libpq libcjson libcurl
-PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -pthread
+# Made once the Debian packages are there (make reads it again after making it).
+ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),build)),)
+-include build/packages.mk
+endif
 
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter -Wno-missing-field-initializers
 HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection
@@ -30,39 +32,77 @@ TEST_SOURCES := $(wildcard tests/*/test_*.c)
 TEST_SUPPORT := $(filter-out $(TEST_SOURCES),$(wildcard tests/support/*.c))
 TEST_PROGRAMS := $(TEST_SOURCES:%.c=$(BUILD)/%)
 
-.PHONY: build c-tests clean help
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+.PHONY: build run demo test lint check-asan bench c-tests test-deps run-deps clean help
 build: $(if $(wildcard $(MAIN)),$(BUILD)/chancery,$(BUILD)/libchancery.a)
 
 $(BUILD)/chancery: $(MAIN:%.c=$(BUILD)/%.o) $(ADMISSION:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
+	@echo '  ld $@'
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
 
 # One archive: the floor rule is held by `make lint`, not by link order.
 $(BUILD)/libchancery.a: $(OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo '  cc $<'
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The numbered SQL files become one table in the program.
 $(BUILD)/storage/migration_table.c: $(MIGRATIONS) storage/migration_table.sh
 	@mkdir -p $(@D)
-	sh storage/migration_table.sh $(MIGRATIONS) > $@.new && mv $@.new $@
+	@sh storage/migration_table.sh $(MIGRATIONS) > $@.new && mv $@.new $@
 
 $(BUILD)/storage/migration_table.o: $(BUILD)/storage/migration_table.c
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo '  cc $<'
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: tests/%.c $(TEST_SUPPORT:%.c=$(BUILD)/%.o) $(ADMISSION:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP $(ALL_LDFLAGS) -o $@ $< $(filter %.o %.a,$^) $(PACKAGE_LIBS)
+	@echo '  ld $@'
+	@$(CC) $(ALL_CFLAGS) -MMD -MP $(ALL_LDFLAGS) -o $@ $< $(filter %.o %.a,$^) $(PACKAGE_LIBS)
 
 c-tests: $(TEST_PROGRAMS)
+
+build/packages.mk: Makefile tests/harness/deps
+	@tests/harness/deps build
+	@mkdir -p build
+	@printf 'PACKAGE_CFLAGS := %s\nPACKAGE_LIBS := %s -pthread\n' \
+	    "$$(pkg-config --cflags $(PACKAGES))" "$$(pkg-config --libs $(PACKAGES))" > $@
+
+run-deps test-deps: build/packages.mk
+	@tests/harness/deps $(@:%-deps=%)
+
+run demo: run-deps build
+	@exec python3 tests/harness/demo.py $@
+
+test: test-deps build c-tests
+	@tests/run --variant $(VARIANT) $(TEST_OPTIONS)
+
+check-asan:
+	@$(MAKE) --no-print-directory VARIANT=asan test
+
+lint: test-deps
+	@tests/lint/lint
+
+bench: run-deps build
+	@python3 tests/bench/bench.py
 
 clean:
 	rm -rf build
 
 help:
-	@echo 'make build      compile build/release/chancery'
+	@echo 'make run         build, and start two agencies on loopback; Ctrl-C stops them'
+	@echo 'make demo        the same, ending by itself'
+	@echo 'make build       compile build/release/chancery'
+	@echo 'make test        all tests; TEST_OPTIONS="--only PATTERN" for some'
+	@echo 'make check-asan  all tests with AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make lint        warnings, static analysis, format, floors, callers'
+	@echo 'make bench       print the figures of this machine'
+	@echo 'make clean       remove build/; the data of make run stay in var/'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
