@@ -12,8 +12,8 @@ typedef enum {
 /* Free with g_free; wipe first when @data was secret. */
 char *unpadded_base64_encode(const void *data, gsize length, Base64Alphabet alphabet);
 
-/* Strict: that alphabet only, no blanks, no set bits behind the end.  Padding may be there, whole
- * ("should accept", says the specification).  NULL when @text is anything else. */
+/* Strict: that alphabet only, no blanks.  Padding may be there, whole ("should accept", says the
+ * specification); bits behind the end are ignored.  NULL when @text is anything else. */
 GBytes *unpadded_base64_decode(const char *text, Base64Alphabet alphabet);
 
 /* The same for a value that must be exactly @length bytes; FALSE leaves @out alone. */
