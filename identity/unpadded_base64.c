@@ -31,20 +31,24 @@ length_without_padding(const char *text)
     return padding > 0 && length % 4 == 0 ? length - padding : length;
 }
 
+static const char *
+alphabet_digits(Base64Alphabet alphabet)
+{
+    return alphabet == BASE64_URL_SAFE
+               ? "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+               : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+}
+
 /* Bits behind the end of the value in the last character are ignored, as other servers do (the
  * specification's own test seed has one set); libsodium would refuse them. Gives the character
  * without them. */
 static char
 last_character(const char *text, gsize length, Base64Alphabet alphabet)
 {
-    const char *digits = alphabet == BASE64_URL_SAFE
-                             ? "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-                             : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *digit = strchr(digits, text[length - 1]);
+    const char *digits = alphabet_digits(alphabet);
+    guint value = (guint)(strchr(digits, text[length - 1]) - digits);
     guint spare = length % 4 == 2 ? 4 : length % 4 == 3 ? 2 : 0; /* bits */
-    if (digit == NULL || *digit == '\0')
-        return text[length - 1];
-    return digits[(guint)(digit - digits) >> spare << spare];
+    return digits[value >> spare << spare];
 }
 
 /* FALSE leaves nothing to free. */
@@ -52,6 +56,9 @@ static gboolean
 decode(const char *text, Base64Alphabet alphabet, guint8 **ret_data, gsize *ret_length)
 {
     gsize length = length_without_padding(text);
+    /* libsodium 1.0.18 reads bytes above 0x7F as digits, so the alphabet is checked here */
+    if (strspn(text, alphabet_digits(alphabet)) < length)
+        return FALSE;
     char *copy = g_try_malloc(length + 1);
     guint8 *data = g_try_malloc(length / 4 * 3 + 3);
     gboolean good = copy != NULL && data != NULL;
