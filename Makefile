@@ -86,7 +86,7 @@ test: test-deps build c-tests
 check-asan:
 	@$(MAKE) --no-print-directory VARIANT=asan test
 
-lint: test-deps
+lint: test-deps build c-tests
 	@tests/lint/lint
 
 bench: run-deps build
