@@ -1,0 +1,52 @@
+/* storage/connection.h: what store.c and lane.c share about one connection.  For storage/ only. */
+#pragma once
+
+#include <libpq-fe.h>
+
+#include "storage/store.h"
+
+/* A statement that has not answered after this is cut off with its connection: more than the
+ * statement timeout, so that PostgreSQL's own error comes first while it lives. */
+#define STORE_STATEMENT_TIMEOUT_MS 30000
+#define STORE_ANSWER_TIMEOUT_MS 40000
+
+struct StoreConnection {
+    StorePool *pool;
+    PGconn *pg;
+    GHashTable *prepared; /* set of const StoreStatement *, known to this session */
+    guint warnings;       /* severity WARNING seen since it was last set to 0 */
+    gboolean pooled;      /* counted by the pool; the lane's own connections are not */
+};
+
+struct StoreArguments {
+    GByteArray *bytes;  /* all values, one after another */
+    GArray *values;     /* of StoreValue */
+    gboolean malformed; /* text that is not UTF-8: the statement would fail */
+};
+
+typedef struct {
+    Oid type;
+    gboolean is_null;
+    gsize offset, length; /* within bytes */
+} StoreValue;
+
+/* A connection beside the pool, for a thread that keeps it.  Free with store_connection_close. */
+StoreConnection *store_connection_open(StorePool *pool, GError **error);
+void store_connection_close(StoreConnection *connection);
+/* FALSE when the session is known to have ended; looks at the socket, asks nothing. */
+gboolean store_connection_alive(StoreConnection *connection);
+
+/* Put a statement, with its preparation when it is new, on the way; works in pipeline mode too,
+ * where *ret_results (may be NULL) says how many results will come: 1 or 2. */
+gboolean store_connection_send(StoreConnection *connection, const StoreStatement *statement,
+                               const StoreArguments *arguments, guint *ret_results, GError **error);
+/* Wait until the next result is there, sending what is still unsent meanwhile.  *ret_result is NULL
+ * at the end of one statement's results.  FALSE with STORE_ERROR_UNAVAILABLE when the connection is
+ * lost. */
+gboolean store_connection_next(StoreConnection *connection, PGresult **ret_result, GError **error);
+/* Run plain SQL without parameters. */
+gboolean store_connection_exec(StoreConnection *connection, const char *sql, GError **error);
+
+/* The error of a failed result, by SQLSTATE. */
+void store_error_from_result(GError **error, const char *what, PGconn *pg, const PGresult *result);
+gsize store_arguments_size(const StoreArguments *arguments);
