@@ -89,7 +89,7 @@ check-asan:
 lint: test-deps build c-tests
 	@tests/lint/lint
 
-bench: run-deps build
+bench: run-deps build $(BUILD)/tests/bench/load
 	@python3 tests/bench/bench.py
 
 clean:
