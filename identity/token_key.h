@@ -1,20 +1,19 @@
-/* identity/token_key.h: the key, in a file beside the configuration and never in the database, under which token
- * and session rows carry a MAC: whoever can write to the database still cannot write a row that opens anything.
+/* identity/token_key.h: the key, made from the record key and so never in the database, under which token and
+ * session rows carry a MAC: whoever can write to the database still cannot write a row that opens anything.
  *
- * For identity/ and the wiring in server/.  Immutable after opening; any thread. */
+ * For identity/ and the wiring in server/.  Immutable; any thread. */
 #pragma once
 
 #include <glib.h>
 
-#define TOKEN_KEY_BYTES 32
+#include "identity/record_key.h"
+
 #define TOKEN_MAC_BYTES 32
 
 typedef struct TokenKey TokenKey;
 
-/* Open the key file at @path: a regular file of 32 bytes, owned by this account or root, mode 0600 or less.
- * When absent and @create, a fresh one is made (O_EXCL, 0600, synced). */
-TokenKey *token_key_open(const char *path, gboolean create, GError **error);
-TokenKey *token_key_new_random(void); /* lives only as long as the process: tests */
+/* The key of tokens is made from the record key: one file to keep, two uses that never meet. */
+TokenKey *token_key_new(const RecordKey *record_key);
 void token_key_free(TokenKey *key);   /* wipes */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TokenKey, token_key_free)
 

@@ -1,0 +1,90 @@
+#include "identity/device_link.h"
+
+#include <sodium.h>
+#include <string.h>
+
+#include "identity/certificate_proof.h"
+#include "identity/refusal.h"
+#include "storage/session_store.h"
+
+gboolean
+device_id_is_valid(const char *device_id)
+{
+    gsize length = strnlen(device_id, DEVICE_ID_BYTES_MAX + 1);
+    if (length == 0 || length > DEVICE_ID_BYTES_MAX)
+        return FALSE;
+    for (gsize i = 0; i < length; i++)
+        if (!g_ascii_isgraph(device_id[i]))
+            return FALSE;
+    return TRUE;
+}
+
+char *
+device_id_new(void)
+{
+    char *device_id = g_malloc0(11);
+    for (guint i = 0; i < 10; i++)
+        device_id[i] = (char)('A' + randombytes_uniform(26));
+    return device_id;
+}
+
+gboolean
+device_name_is_valid(const char *display_name)
+{
+    return strnlen(display_name, DEVICE_NAME_BYTES_MAX + 1) <= DEVICE_NAME_BYTES_MAX &&
+           g_utf8_validate(display_name, -1, NULL);
+}
+
+static gboolean
+bound_key_agrees(const char *bound, const char *offered)
+{
+    return bound[0] == '\0' || offered == NULL || strcmp(bound, offered) == 0;
+}
+
+gboolean
+device_link_check(StoreConnection *connection, const CertificateProof *proof, const char *device_id,
+                  const char *ed25519, const char *curve25519, GError **error)
+{
+    g_autoptr(DeviceRow) device = NULL;
+    const char *user_id = certificate_proof_user_id(proof);
+
+    if (!device_store_find(connection, user_id, device_id, &device, error))
+        return FALSE;
+    if (device != NULL) {
+        if (bound_key_agrees(device->ed25519, ed25519) && bound_key_agrees(device->curve25519, curve25519))
+            return TRUE;
+        refusal_set(error, 403, "M_FORBIDDEN",
+                    "Device %s exists with other keys, and the keys of a device never change; log in without "
+                    "device_id to get a new device",
+                    device_id);
+        return FALSE;
+    }
+    g_autoptr(GPtrArray) devices = device_store_list(connection, user_id, error);
+    if (devices == NULL)
+        return FALSE;
+    if (devices->len >= DEVICES_PER_USER_MAX) {
+        refusal_set(error, 403, "M_RESOURCE_LIMIT_EXCEEDED",
+                    "You have %d devices, the most allowed; remove one first, or ask an identity officer to",
+                    DEVICES_PER_USER_MAX);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+void
+device_link_in_batch(LaneBatch *batch, const CertificateProof *proof, const DeviceRow *row)
+{
+    g_assert(strcmp(certificate_proof_user_id(proof), row->user_id) == 0);
+    device_store_insert_in_batch(batch, row);
+}
+
+void
+device_remove_in_batch(LaneBatch *batch, const char *user_id, const char *device_id)
+{
+    /* Whatever else belongs to a device goes here, before its row: device keys, one-time and fallback keys,
+     * waiting to-device messages, pushers. */
+    session_store_delete_in_batch(batch, user_id, device_id);
+    device_store_delete_in_batch(batch, user_id, device_id);
+    lane_batch_log(batch, log_entry_new(LOG_SESSION_END, NULL, user_id, device_id));
+    lane_batch_log(batch, log_entry_new(LOG_DEVICE_LIST, NULL, user_id, NULL));
+}
