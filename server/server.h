@@ -16,6 +16,7 @@ typedef struct Rooms Rooms;                 /* federation/rooms.h: the rooms' me
 typedef struct Partners Partners;           /* federation/partner.h: the allow-list in force */
 typedef struct PartnerClient PartnerClient; /* federation/partner_client.h: outgoing requests */
 typedef struct Delivery Delivery;           /* federation/delivery.h: what partners are still to be told */
+typedef struct Outgoing Outgoing;           /* federation/outgoing.h: joins, invites, leaves over federation */
 typedef struct SyncHub SyncHub;             /* server/client/sync_hub.h: who waits for what */
 typedef struct Typing Typing;               /* server/client/typing.h */
 
@@ -32,6 +33,7 @@ typedef struct Server {
     PartnerClient *partner_client;
     Rooms *rooms;
     Delivery *delivery;
+    Outgoing *outgoing;
     SyncHub *sync;
     Typing *typing;
 } Server;

@@ -1,0 +1,49 @@
+/* federation/delivery.h: everything that partners are still to be told.
+ *
+ * Each partner has a durable queue: rows written in the batch of the event itself, so nothing
+ * committed is ever forgotten.  A transaction (at most 50 PDUs, 100 EDUs) is made from the head of
+ * the queue and stored with its id before it is sent; a retry is byte for byte the same; the answer
+ * 200 removes both in one step. Back-off is exponential, up to an hour, and ends when the partner
+ * calls us.  Names that are not on the allow-list get no rows; what waits for a dropped partner is
+ * removed.  For federation/ and server/. */
+#pragma once
+
+#include "federation/partner_client.h"
+#include "federation/rooms.h"
+#include "storage/lane.h"
+
+#define DELIVERY_PDUS_MAX 50
+#define DELIVERY_EDUS_MAX 100
+
+typedef struct Delivery Delivery;
+
+/* All borrowed. Registers itself as the rooms' delivery and with @ring.  Nothing is sent before
+ * delivery_start. */
+Delivery *delivery_new(const char *own_name, StorePool *pool, LogRing *ring, Rooms *rooms,
+                       Partners *partners, PartnerClient *client, GError **error);
+/* For programs with shorter patience (tests/openserver): first and longest pause between tries. */
+void delivery_set_back_off(Delivery *delivery, guint first_ms, guint longest_ms);
+void delivery_start(Delivery *delivery);
+/* Before the partner client and the lane end. */
+void delivery_stop(Delivery *delivery);
+void delivery_free(Delivery *delivery);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Delivery, delivery_free)
+
+/* RoomsDeliver (lane thread, inside an operation): one PDU to these servers. @data: Delivery. */
+void delivery_queue_event(LaneBatch *batch, const char *room_id, const char *event_id, GBytes *pdu,
+                          const char *const *servers, gpointer data);
+/* Durable EDUs (to-device, device lists), inside a lane operation.  @edu: JSON {"edu_type",
+ * "content"}. */
+void delivery_queue_edu(LaneBatch *batch, Delivery *delivery, const char *server_name, GBytes *edu);
+/* Volatile EDUs (typing, receipts): in memory, dropped with the process or when a partner stays
+ * away.
+ * @replaces (may be NULL): a newer EDU with the same word takes the older one's place.  Any thread.
+ */
+void delivery_send_edu(Delivery *delivery, const char *const *servers, GBytes *edu,
+                       const char *replaces);
+/* The partner lives: it has just called us.  Any thread, cheap. */
+void delivery_wake(Delivery *delivery, const char *server_name);
+
+/* For metrics and tests: rows waiting for @server_name. */
+gboolean
+delivery_waiting(Delivery *delivery, const char *server_name, gint64 *ret_count, GError **error);
