@@ -3,23 +3,19 @@
 #pragma once
 
 #include "federation/room/pdu.h"
+#include "identity/server_key.h"
 
-#define PDU_PUBLIC_KEY_BYTES 32
-#define PDU_SECRET_KEY_BYTES 64
-#define PDU_SIGNATURE_BYTES 64
-
-/* How to sign as a server. @sign makes the Ed25519 signature of @message. */
+/* How to sign as a server. */
 typedef struct {
     const char *server_name;
     const char *key_id; /* "ed25519:abc" */
-    void (*sign)(gpointer data, const guint8 *message, gsize length,
-                 guint8 ret_signature[PDU_SIGNATURE_BYTES]);
+    /* The Ed25519 signature of these bytes in unpadded base64; freed with g_free. */
+    char *(*sign)(gpointer data, const void *bytes, gsize length);
     gpointer data;
 } PduSigner;
 
-/* A signer over libsodium's 64-byte secret key, which is borrowed. */
-PduSigner
-pdu_signer_from_secret_key(const char *server_name, const char *key_id, const guint8 *secret_key);
+/* A signer over our key, which is borrowed. */
+PduSigner pdu_signer(const char *server_name, const ServerKey *key);
 
 /* The servers (char *) whose signature @pdu must bear: the sender's; that of the event id in
  * versions 1 and 2; that of join_authorised_via_users_server for a restricted join.  Empty for an
@@ -34,7 +30,7 @@ GPtrArray *pdu_signature_key_ids(const Pdu *pdu, const char *server_name);
 
 /* Is there a signature by that key, and is it good? */
 gboolean pdu_verify_signature(const Pdu *pdu, const char *server_name, const char *key_id,
-                              const guint8 public_key[PDU_PUBLIC_KEY_BYTES]);
+                              const guint8 public_key[PUBLIC_KEY_BYTES]);
 
 /* @pdu with one more signature (an invite that we accept, a restricted join that we authorise).
  * NULL with PDU_ERROR_TOO_LARGE when it no longer fits. */

@@ -1,0 +1,129 @@
+#include "federation/room/pdu_build.h"
+
+#include <sodium.h>
+#include <string.h>
+
+#include "federation/room/pdu_members.h"
+#include "federation/room/pdu_redact.h"
+#include "identity/unpadded_base64.h"
+
+static cJSON *
+id_list(const char *const *ids)
+{
+    cJSON *list = cJSON_CreateArray();
+    for (guint i = 0; ids != NULL && ids[i] != NULL; i++)
+        cJSON_AddItemToArray(list, cJSON_CreateString(ids[i]));
+    return list;
+}
+
+/* The template's tree.  Without a redaction's copy of it, the content is borrowed. */
+static cJSON *
+template_tree(const RoomVersion *version, const PduTemplate *template)
+{
+    cJSON *event = cJSON_CreateObject();
+    gboolean in_content = template->redacts != NULL && version->redacts_in_content;
+
+    if (in_content) {
+        cJSON *content = cJSON_Duplicate(template->content, TRUE);
+        cJSON_DeleteItemFromObjectCaseSensitive(content, "redacts");
+        cJSON_AddItemToObject(content, "redacts", cJSON_CreateString(template->redacts));
+        cJSON_AddItemToObject(event, "content", content);
+    } else {
+        cJSON_AddItemReferenceToObject(event, "content", (cJSON *)template->content);
+    }
+    if (template->redacts != NULL && !in_content)
+        cJSON_AddItemToObject(event, "redacts", cJSON_CreateString(template->redacts));
+    if (template->room_id != NULL)
+        cJSON_AddItemToObject(event, "room_id", cJSON_CreateString(template->room_id));
+    if (template->state_key != NULL)
+        cJSON_AddItemToObject(event, "state_key", cJSON_CreateString(template->state_key));
+    cJSON_AddItemToObject(event, "type", cJSON_CreateString(template->type));
+    cJSON_AddItemToObject(event, "sender", cJSON_CreateString(template->sender));
+    cJSON_AddItemToObject(event, "prev_events", id_list(template->prev_events));
+    cJSON_AddItemToObject(event, "auth_events", id_list(template->auth_events));
+    cJSON_AddItemToObject(
+        event, "depth", cJSON_CreateNumber((double)CLAMP(template->depth, 0, version->depth_max)));
+    cJSON_AddItemToObject(event, "origin_server_ts",
+                          cJSON_CreateNumber((double)template->origin_server_ts));
+    return event;
+}
+
+/* "@bytes" with "hashes": the hash of all that stands there now. */
+static GBytes *
+with_content_hash(GBytes *event)
+{
+    gsize length = 0;
+    const char *bytes = g_bytes_get_data(event, &length);
+    g_autoptr(GArray) members = pdu_members(bytes, length);
+    guint8 hash[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256(hash, (const guint8 *)bytes, length);
+    g_autofree char *text = unpadded_base64_encode(hash, sizeof hash, BASE64_STANDARD);
+    g_autofree char *hashes = g_strdup_printf("{\"sha256\":\"%s\"}", text);
+    return pdu_members_with(members, "hashes", hashes);
+}
+
+/* "@event" with "signatures": that of @signer over the redacted event. */
+static GBytes *
+with_signature(const RoomVersion *version, GBytes *event, const char *type, const cJSON *content,
+               const PduSigner *signer)
+{
+    gsize length = 0;
+    const char *bytes = g_bytes_get_data(event, &length);
+    g_autoptr(GArray) members = pdu_members(bytes, length);
+    g_autoptr(GString) message = g_string_sized_new(1024);
+    pdu_redact_append(message, version, type, members, content, FALSE);
+
+    g_autofree char *signature = signer->sign(signer->data, message->str, message->len);
+    g_autoptr(GString) signatures = g_string_new("{");
+    json_append_string(signatures, signer->server_name);
+    g_string_append(signatures, ":{");
+    json_append_string(signatures, signer->key_id);
+    g_string_append_c(signatures, ':');
+    json_append_string(signatures, signature);
+    g_string_append(signatures, "}}");
+    return pdu_members_with(members, "signatures", signatures->str);
+}
+
+Pdu *
+pdu_build_from_value(const RoomVersion *version, const cJSON *template, const PduSigner *signer,
+                     GError **error)
+{
+    static const char *const replaced[] = {"hashes", "signatures", "unsigned", NULL};
+    g_autoptr(GBytes) body = json_canonical_without(template, replaced, error);
+    gsize length = 0;
+    if (body == NULL)
+        return NULL;
+
+    /* Read back, so that content has its keys in order, as redaction needs them. */
+    const char *bytes = g_bytes_get_data(body, &length);
+    if (length > PDU_BYTES_MAX) {
+        g_set_error_literal(error, PDU_ERROR, PDU_ERROR_TOO_LARGE,
+                            "the event is larger than 65536 bytes");
+        return NULL;
+    }
+    g_autoptr(cJSON) tree = json_parse(bytes, length, &json_limits_event, error);
+    const char *type = tree != NULL ? json_require_string(tree, "type", error) : NULL;
+    const cJSON *content = type != NULL ? json_require_object(tree, "content", error) : NULL;
+    if (content == NULL)
+        return NULL;
+
+    g_autoptr(GBytes) hashed = with_content_hash(body);
+    g_autoptr(GBytes) event = with_signature(version, hashed, type, content, signer);
+    bytes = g_bytes_get_data(event, &length);
+    return pdu_from_json(version, bytes, length, error);
+}
+
+Pdu *
+pdu_build(const RoomVersion *version, const PduTemplate *template, const PduSigner *signer,
+          GError **error)
+{
+    g_autoptr(cJSON) tree = template_tree(version, template);
+    return pdu_build_from_value(version, tree, signer, error);
+}
+
+GBytes *
+pdu_template_json(const RoomVersion *version, const PduTemplate *template, GError **error)
+{
+    g_autoptr(cJSON) tree = template_tree(version, template);
+    return json_canonical(tree, error);
+}
