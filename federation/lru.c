@@ -106,26 +106,44 @@ lru_find(Lru *lru, const char *key)
     return value;
 }
 
-void
-lru_add(Lru *lru, const char *key, gpointer value, gsize bytes)
+static void
+add_locked(Lru *lru, const char *key, gpointer value, gsize bytes)
 {
     Entry *entry;
 
     bytes += strlen(key) + ENTRY_OVERHEAD_BYTES;
     if (bytes > lru->bytes_max)
         return;
+    while (lru->bytes + bytes > lru->bytes_max)
+        drop_entry(lru, lru->oldest);
+    entry = g_new0(Entry, 1);
+    entry->key = g_strdup(key);
+    entry->value = lru->ref(value);
+    entry->bytes = bytes;
+    g_hash_table_insert(lru->entries, entry->key, entry);
+    push_newest(lru, entry);
+    lru->bytes += bytes;
+}
+
+void
+lru_add(Lru *lru, const char *key, gpointer value, gsize bytes)
+{
     g_mutex_lock(&lru->lock);
-    if (!g_hash_table_contains(lru->entries, key)) {
-        while (lru->bytes + bytes > lru->bytes_max)
-            drop_entry(lru, lru->oldest);
-        entry = g_new0(Entry, 1);
-        entry->key = g_strdup(key);
-        entry->value = lru->ref(value);
-        entry->bytes = bytes;
-        g_hash_table_insert(lru->entries, entry->key, entry);
-        push_newest(lru, entry);
-        lru->bytes += bytes;
-    }
+    if (!g_hash_table_contains(lru->entries, key))
+        add_locked(lru, key, value, bytes);
+    g_mutex_unlock(&lru->lock);
+}
+
+void
+lru_set(Lru *lru, const char *key, gpointer value, gsize bytes)
+{
+    Entry *entry;
+
+    g_mutex_lock(&lru->lock);
+    entry = g_hash_table_lookup(lru->entries, key);
+    if (entry != NULL)
+        drop_entry(lru, entry);
+    add_locked(lru, key, value, bytes);
     g_mutex_unlock(&lru->lock);
 }
 

@@ -18,5 +18,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Lru, lru_free)
 gpointer lru_find(Lru *lru, const char *key);
 /* Keeps a reference of its own.  A key that is there already keeps its value. */
 void lru_add(Lru *lru, const char *key, gpointer value, gsize bytes);
+/* Puts @value in the place of what is there. */
+void lru_set(Lru *lru, const char *key, gpointer value, gsize bytes);
 void lru_remove(Lru *lru, const char *key);
 gsize lru_bytes(Lru *lru);

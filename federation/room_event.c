@@ -31,7 +31,6 @@ room_event_copy(const RoomEvent *event)
     copy->has_state = event->has_state;
     copy->before = event->before;
     copy->after = event->after;
-    copy->position = event->position;
     copy->redaction_id = g_strdup(event->redaction_id);
     return copy;
 }
@@ -171,8 +170,7 @@ room_reader_remember_event(RoomReader *reader, RoomEvent *event)
 {
     g_autofree char *key = cache_key(event->pdu->room_id, event->pdu->event_id);
 
-    lru_remove(reader->events, key);
-    lru_add(reader->events, key, event, sizeof(RoomEvent) + pdu_memory_size(event->pdu));
+    lru_set(reader->events, key, event, sizeof(RoomEvent) + pdu_memory_size(event->pdu));
 }
 
 void
@@ -314,7 +312,6 @@ event_from_row(RoomView *view, const StoredEvent *row, const char *redaction_id,
     event = room_event_new(pdu, row->status, row->local);
     event->has_state = state_node_id_from_bytes(row->state_before, &event->before) &&
                        state_node_id_from_bytes(row->state_after, &event->after);
-    event->position = row->position;
     event->redaction_id = g_strdup(redaction_id);
     return event;
 }

@@ -23,7 +23,6 @@ typedef struct {
     gboolean has_state; /* before and after are known; not so for outliers */
     StateNodeId before; /* the room's state before the event, and after it, on its branch */
     StateNodeId after;
-    gint64 position;    /* in the log; 0: not there, or not yet; below 0: fetched history */
     char *redaction_id; /* the redaction that is in force on it, or NULL */
 } RoomEvent;
 

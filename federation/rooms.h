@@ -18,6 +18,7 @@
 #pragma once
 
 #include "federation/room/pdu.h"
+#include "federation/room_event.h"
 #include "identity/json.h"
 #include "storage/lane.h"
 #include "storage/store.h"
@@ -159,18 +160,22 @@ GPtrArray *rooms_auth_chain(Rooms *rooms, GPtrArray *event_ids, guint events_max
 /* TRUE in *ret_in when a user of @server_name is joined now. */
 gboolean rooms_server_in_room(Rooms *rooms, const char *room_id, const char *server_name,
                               gboolean *ret_in, GError **error);
-/* May @server_name see @pdu: history visibility and its users' memberships at that event. */
-gboolean rooms_visible_to_server(Rooms *rooms, const Pdu *pdu, const char *server_name,
+/* May @server_name see @event: history visibility and its users' memberships at that event. */
+gboolean rooms_visible_to_server(Rooms *rooms, const RoomEvent *event, const char *server_name,
                                  gboolean *ret_visible, GError **error);
 
 /* ---- reading ---- */
 
-/* The event, or *ret_pdu NULL when it is not here.  @ret_rejected (may be NULL): rejected or
- * soft-failed. */
-gboolean rooms_event(Rooms *rooms, const char *event_id, Pdu **ret_pdu, gboolean *ret_rejected,
+/* The event with its standing (status, state before and after it, redaction), or *ret_event NULL
+ * when it is not here.  Whoever serves it looks at the status: only STORED_EVENT_ACCEPTED ones are
+ * shown. */
+gboolean rooms_event(Rooms *rooms, const char *room_id, const char *event_id, RoomEvent **ret_event,
                      GError **error);
-/* Those of @event_ids (char *) that are here, in that order (GPtrArray of Pdu). */
-GPtrArray *rooms_events(Rooms *rooms, GPtrArray *event_ids, GError **error);
+/* Those of @event_ids (char *) that are here, in that order (GPtrArray of RoomEvent). */
+GPtrArray *rooms_events(Rooms *rooms, const char *room_id, GPtrArray *event_ids, GError **error);
+/* TRUE and *ret_version NULL when this server never was in that room. */
+gboolean
+rooms_version(Rooms *rooms, const char *room_id, const RoomVersion **ret_version, GError **error);
 
 /* The current state's root; *ret_root NULL when we never were in the room. */
 gboolean rooms_current_root(Rooms *rooms, const char *room_id, GBytes **ret_root, GError **error);
@@ -187,9 +192,9 @@ rooms_state_changes(Rooms *rooms, const char *room_id, GBytes *from, GBytes *to,
  * event. */
 gboolean rooms_membership_at(Rooms *rooms, const char *room_id, GBytes *root, const char *user_id,
                              char **ret_membership, GError **error);
-/* May local @user_id see @pdu: client-server API, "Server behaviour" of history visibility.  @root:
- * the state after the event (LogEntry.state_root, or event row's); @current_membership: of the
- * user, NULL when none. */
+/* May local @user_id see @event: client-server API, "Server behaviour" of history visibility, by
+ * the state before and after it and @current_membership (of the user now; NULL when none).  Only
+ * accepted events ever are. */
 gboolean
-rooms_visible_to_user(Rooms *rooms, const Pdu *pdu, GBytes *root, const char *user_id,
+rooms_visible_to_user(Rooms *rooms, const RoomEvent *event, const char *user_id,
                       const char *current_membership, gboolean *ret_visible, GError **error);
