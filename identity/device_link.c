@@ -51,10 +51,12 @@ device_link_check(StoreConnection *connection, const CertificateProof *proof, co
     if (!device_store_find(connection, user_id, device_id, &device, error))
         return FALSE;
     if (device != NULL) {
-        if (bound_key_agrees(device->ed25519, ed25519) && bound_key_agrees(device->curve25519, curve25519))
+        if (bound_key_agrees(device->ed25519, ed25519) &&
+            bound_key_agrees(device->curve25519, curve25519))
             return TRUE;
         refusal_set(error, 403, "M_FORBIDDEN",
-                    "Device %s exists with other keys, and the keys of a device never change; log in without "
+                    "Device %s exists with other keys, and the keys of a device never change; log "
+                    "in without "
                     "device_id to get a new device",
                     device_id);
         return FALSE;
@@ -64,7 +66,8 @@ device_link_check(StoreConnection *connection, const CertificateProof *proof, co
         return FALSE;
     if (devices->len >= DEVICES_PER_USER_MAX) {
         refusal_set(error, 403, "M_RESOURCE_LIMIT_EXCEEDED",
-                    "You have %d devices, the most allowed; remove one first, or ask an identity officer to",
+                    "You have %d devices, the most allowed; remove one first, or ask an identity "
+                    "officer to",
                     DEVICES_PER_USER_MAX);
         return FALSE;
     }
@@ -81,8 +84,8 @@ device_link_in_batch(LaneBatch *batch, const CertificateProof *proof, const Devi
 void
 device_remove_in_batch(LaneBatch *batch, const char *user_id, const char *device_id)
 {
-    /* Whatever else belongs to a device goes here, before its row: device keys, one-time and fallback keys,
-     * waiting to-device messages, pushers. */
+    /* Whatever else belongs to a device goes here, before its row: device keys, one-time and
+     * fallback keys, waiting to-device messages, pushers. */
     session_store_delete_in_batch(batch, user_id, device_id);
     device_store_delete_in_batch(batch, user_id, device_id);
     lane_batch_log(batch, log_entry_new(LOG_SESSION_END, NULL, user_id, device_id));

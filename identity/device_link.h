@@ -1,8 +1,8 @@
 /* identity/device_link.h: how a device comes to be and how it goes.
  *
- * It comes only by session_link() (identity/session.h); the one caller of device_link_in_batch() is there.  It goes
- * whole, in one transaction: session and tokens, keys, what waits for it, the row; partners and rooms learn of it
- * by LOG_DEVICE_LIST.
+ * It comes only by session_link() (identity/session.h); the one caller of device_link_in_batch() is
+ * there.  It goes whole, in one transaction: session and tokens, keys, what waits for it, the row;
+ * partners and rooms learn of it by LOG_DEVICE_LIST.
  *
  * For identity/ and server/client/devices.c, logout.c and the officers' acts. */
 #pragma once
@@ -22,10 +22,12 @@ char *device_id_new(void);
 gboolean device_name_is_valid(const char *display_name);
 
 typedef struct CertificateProof CertificateProof;
-/* May the person of @proof have this device, new or continued?  Reads @connection.  A device whose keys a challenge
- * bound is continued only with the same keys.  FALSE with a REFUSAL or a STORE_ERROR. */
-gboolean device_link_check(StoreConnection *connection, const CertificateProof *proof, const char *device_id,
-                           const char *ed25519, const char *curve25519, GError **error);
+/* May the person of @proof have this device, new or continued?  Reads @connection.  A device whose
+ * keys a challenge bound is continued only with the same keys.  FALSE with a REFUSAL or a
+ * STORE_ERROR. */
+gboolean
+device_link_check(StoreConnection *connection, const CertificateProof *proof, const char *device_id,
+                  const char *ed25519, const char *curve25519, GError **error);
 void device_link_in_batch(LaneBatch *batch, const CertificateProof *proof, const DeviceRow *row);
 
 /* Everything that a device (or, with @device_id NULL, each of the user's devices) has. */

@@ -18,7 +18,9 @@
 #include "storage/log_ring.h"
 #include "storage/store.h"
 
+typedef struct Certificates Certificates;         /* identity/certificate.h */
 typedef struct CertificateProof CertificateProof; /* identity/certificate_proof.h */
+typedef struct RecordKey RecordKey;               /* identity/record_key.h */
 typedef struct TokenKey TokenKey;                 /* identity/token_key.h */
 typedef struct Sessions Sessions;
 typedef struct Session Session;
@@ -62,11 +64,15 @@ typedef struct {
 
 extern const SessionSettings session_settings_default;
 
-/* Borrows all; @lane may be NULL in tests that only authenticate.  Registers a bell at @ring: a
- * LOG_SESSION_END written by any process ends the sessions here. */
-Sessions *sessions_new(StorePool *pool, Lane *lane, LogRing *ring, const TokenKey *key,
-                       const SessionSettings *settings);
+/* Borrows all.  Registers a bell at @ring: a LOG_SESSION_END written by any process ends the
+ * sessions here.
+ * @lane and @ring may be NULL in tests that only authenticate. */
+Sessions *sessions_new(StorePool *pool, Lane *lane, LogRing *ring, Certificates *certificates,
+                       const RecordKey *record_key, const SessionSettings *settings);
+/* After the lane and the ring have stopped. */
 void sessions_free(Sessions *sessions);
+const TokenKey *sessions_token_key(const Sessions *sessions);
+const SessionSettings *sessions_settings(const Sessions *sessions);
 
 /* Whom @token (as it came in Authorization: Bearer; NULL when there was none) speaks for.
  * FALSE with a REFUSAL: 401 M_MISSING_TOKEN, 401 M_UNKNOWN_TOKEN; or a STORE_ERROR. */
@@ -90,26 +96,35 @@ typedef void (*SessionBell)(gpointer data);
 void sessions_add_bell(Sessions *sessions, SessionBell bell, gpointer data);
 
 /* End sessions: token and session rows, in the apply function of a lane operation, beside the
- * statements of the act that ends them; adds LOG_SESSION_END.  Memory follows when the entry is
- * committed.  @device_id NULL: all of the user's.  Device rows, keys and queues are
- * device_remove()'s (identity/device_link.h). */
+ * statements of the act that ends them; logs LOG_SESSION_END, and memory follows when that is
+ * committed.  @device_id NULL: all of the user's.  A compromise removes the devices too
+ * (device_remove_in_batch): the clients discard their keys. After SESSION_END_EXPIRED, which is not
+ * logged because every process keeps the same time, call sessions_forget(). */
 void
 sessions_end_in_batch(LaneBatch *batch, const char *user_id, const char *device_id, SessionEnd end);
 
-/* The same as an act of its own: memory first, at once; then the rows, through the lane, waiting
- * for the commit. For officers' acts and the revocation clock; not for workers that may not wait.
- */
-gboolean
-sessions_kill_for_user(Sessions *sessions, const char *user_id, SessionEnd end, GError **error);
-gboolean sessions_kill_for_device(Sessions *sessions, const char *user_id, const char *device_id,
-                                  SessionEnd end, GError **error);
-gboolean sessions_kill_for_certificate(Sessions *sessions, GBytes *certificate_sha256,
-                                       SessionEnd end, GError **error);
+/* Memory alone, at once, from any thread. */
+void
+sessions_forget(Sessions *sessions, const char *user_id, const char *device_id, SessionEnd end);
 
-/* Memory alone, at once, from any thread: for an act whose rows are already in somebody's
- * transaction. */
-void sessions_forget_user(Sessions *sessions, const char *user_id, const char *device_id,
-                          SessionEnd end);
+/* The same as an act of its own with its audit line (@rule: why).  At once in memory: from the
+ * moment of the call none of the tokens opens anything.  The rows follow through the lane, without
+ * waiting; should that fail, the revocation clock comes back to it.  Any thread. */
+gboolean sessions_kill_for_user(Sessions *sessions, const char *user_id, SessionEnd end,
+                                const char *rule, GError **error);
+gboolean sessions_kill_for_device(Sessions *sessions, const char *user_id, const char *device_id,
+                                  SessionEnd end, const char *rule, GError **error);
+/* Looks up whose it is: borrows a connection. */
+gboolean sessions_kill_for_certificate(Sessions *sessions, GBytes *certificate_sha256,
+                                       SessionEnd end, const char *rule, GError **error);
+
+/* ---- for the revocation clock (identity/revocation.c) ---- */
+/* End in memory what has reached its own end. */
+void sessions_expire(Sessions *sessions, gint64 now_ms);
+/* End in memory what has no row any more, whoever removed it. */
+gboolean sessions_compare_rows(Sessions *sessions, StoreConnection *connection, GError **error);
+/* Write when devices were last seen. */
+gboolean sessions_write_seen(Sessions *sessions, StoreConnection *connection, GError **error);
 
 /* ---- beginnings ---- */
 typedef struct {
@@ -142,6 +157,7 @@ typedef void (*SessionLinked)(gpointer data, SessionTokens *tokens, const GError
 gboolean session_link(Sessions *sessions, const CertificateProof *proof, LoginKind kind,
                       const SessionWish *wish, SessionLinked linked, gpointer data, GError **error);
 
-/* A new pair for a refresh token; the old one stays good until the new pair is first used, after
- * that its reuse ends the whole session (a stolen token).  Waits for its own small commit. */
+/* A new pair for a refresh token, if what made the session still holds (admission_still_holds); the
+ * old one stays good until the new pair is first used, after that its reuse ends the whole session
+ * (a stolen token).  Waits for its own small commit. */
 SessionTokens *sessions_refresh(Sessions *sessions, const char *refresh_token, GError **error);

@@ -7,7 +7,8 @@ enum {
     RANDOM_BYTES = 12,
     BODY_BYTES = TOKEN_SESSION_BYTES + 4 + RANDOM_BYTES,
     CHECK_BYTES = 16,
-    ALL_BYTES = BODY_BYTES + CHECK_BYTES, /* 48: base64 without padding, and so with one spelling only */
+    ALL_BYTES =
+        BODY_BYTES + CHECK_BYTES, /* 48: base64 without padding, and so with one spelling only */
     PREFIX_CHARACTERS = 4,
     TEXT_CHARACTERS = PREFIX_CHARACTERS + ALL_BYTES / 3 * 4,
 };
@@ -19,7 +20,8 @@ static const char *const prefixes[] = {
 };
 
 static void
-token_check(const TokenKey *key, TokenKind kind, const guint8 body[BODY_BYTES], guint8 ret_check[CHECK_BYTES])
+token_check(const TokenKey *key, TokenKind kind, const guint8 body[BODY_BYTES],
+            guint8 ret_check[CHECK_BYTES])
 {
     guint8 mac[TOKEN_MAC_BYTES];
     g_autoptr(GBytes) bytes = g_bytes_new_static(body, BODY_BYTES);
@@ -41,8 +43,8 @@ token_make(const TokenKey *key, const Token *token)
 
     char *text = g_malloc(TEXT_CHARACTERS + 1);
     memcpy(text, prefixes[token->kind], PREFIX_CHARACTERS);
-    sodium_bin2base64(text + PREFIX_CHARACTERS, TEXT_CHARACTERS + 1 - PREFIX_CHARACTERS, all, sizeof all,
-                      sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    sodium_bin2base64(text + PREFIX_CHARACTERS, TEXT_CHARACTERS + 1 - PREFIX_CHARACTERS, all,
+                      sizeof all, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
     sodium_memzero(all, sizeof all);
     return text;
 }
@@ -77,8 +79,9 @@ token_read(const TokenKey *key, const char *text, Token *ret_token)
 
     if (strnlen(text, TEXT_CHARACTERS + 1) != TEXT_CHARACTERS || !kind_of_prefix(text, &kind))
         return FALSE;
-    if (sodium_base642bin(all, sizeof all, text + PREFIX_CHARACTERS, TEXT_CHARACTERS - PREFIX_CHARACTERS, NULL,
-                          &length, NULL, sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
+    if (sodium_base642bin(all, sizeof all, text + PREFIX_CHARACTERS,
+                          TEXT_CHARACTERS - PREFIX_CHARACTERS, NULL, &length, NULL,
+                          sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
         length != ALL_BYTES)
         return FALSE;
     token_check(key, kind, all, check);
@@ -102,9 +105,11 @@ token_hash(const char *text)
 char *
 token_session_text(const guint8 session[TOKEN_SESSION_BYTES])
 {
-    gsize size = sodium_base64_ENCODED_LEN(TOKEN_SESSION_BYTES, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    gsize size =
+        sodium_base64_ENCODED_LEN(TOKEN_SESSION_BYTES, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
     char *text = g_malloc(size);
-    return sodium_bin2base64(text, size, session, TOKEN_SESSION_BYTES, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    return sodium_bin2base64(text, size, session, TOKEN_SESSION_BYTES,
+                             sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 }
 
 void

@@ -1,9 +1,10 @@
 /* identity/token.h: the form of access, refresh and log-in tokens.
  *
- * A token is a prefix that names its kind and the base64url of: 16 bytes of session, 4 of generation, 12 random, 16
- * of MAC.  The MAC lets a forged or garbled token be refused without a query, and lets a refresh token from a past
- * generation be known for a stolen one without a row for each that was ever spent.  Nothing is decided by a token
- * alone: its row, found by hash, must stand.
+ * A token is a prefix that names its kind and the base64url of: 16 bytes of session, 4 of
+ * generation, 12 random, 16 of MAC.  The MAC lets a forged or garbled token be refused without a
+ * query, and lets a refresh token from a past generation be known for a stolen one without a row
+ * for each that was ever spent.  Nothing is decided by a token alone: its row, found by hash, must
+ * stand.
  *
  * For identity/.  Pure. */
 #pragma once

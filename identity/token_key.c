@@ -3,7 +3,9 @@
 #include <sodium.h>
 #include <string.h>
 
-enum { KEY_BYTES = 32 };
+enum {
+    KEY_BYTES = 32
+};
 
 struct TokenKey {
     guint8 *bytes; /* sodium_malloc: guarded, locked, read-only */
@@ -42,7 +44,8 @@ mac_value(crypto_generichash_state *state, char kind, const void *bytes, gsize l
 }
 
 void
-token_key_mac(const TokenKey *key, guint8 ret_mac[TOKEN_MAC_BYTES], const char *table, const char *types, ...)
+token_key_mac(const TokenKey *key, guint8 ret_mac[TOKEN_MAC_BYTES], const char *table,
+              const char *types, ...)
 {
     crypto_generichash_state state;
     va_list values;

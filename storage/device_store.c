@@ -1,6 +1,7 @@
 #include "storage/device_store.h"
 
-#define DEVICE_COLUMNS "user_id, device_id, display_name, created_ms, last_seen_ms, ed25519, curve25519"
+#define DEVICE_COLUMNS                                                                             \
+    "user_id, device_id, display_name, created_ms, last_seen_ms, ed25519, curve25519"
 
 enum {
     DEVICE_FIND,
@@ -18,19 +19,22 @@ const StoreStatement device_statements[] = {
                      "SELECT " DEVICE_COLUMNS " FROM device WHERE user_id = $1 AND device_id = $2"},
     [DEVICE_LIST] = {"device_list",
                      "SELECT " DEVICE_COLUMNS " FROM device WHERE user_id = $1 ORDER BY device_id"},
-    [DEVICE_INSERT] = {"device_insert",
-                       "INSERT INTO device AS d (" DEVICE_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7) "
-                       "ON CONFLICT (user_id, device_id) DO UPDATE SET last_seen_ms = excluded.last_seen_ms, "
-                       "ed25519 = CASE WHEN d.ed25519 = '' THEN excluded.ed25519 ELSE d.ed25519 END, "
-                       "curve25519 = CASE WHEN d.curve25519 = '' THEN excluded.curve25519 ELSE d.curve25519 END"},
+    [DEVICE_INSERT] =
+        {"device_insert",
+         "INSERT INTO device AS d (" DEVICE_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7) "
+         "ON CONFLICT (user_id, device_id) DO UPDATE SET last_seen_ms = excluded.last_seen_ms, "
+         "ed25519 = CASE WHEN d.ed25519 = '' THEN excluded.ed25519 ELSE d.ed25519 END, "
+         "curve25519 = CASE WHEN d.curve25519 = '' THEN excluded.curve25519 ELSE d.curve25519 END"},
     [DEVICE_RENAME] = {"device_rename",
                        "UPDATE device SET display_name = $3 WHERE user_id = $1 AND device_id = $2"},
     [DEVICE_DELETE] = {"device_delete", "DELETE FROM device WHERE user_id = $1 AND device_id = $2"},
     [DEVICE_DELETE_ALL] = {"device_delete_all", "DELETE FROM device WHERE user_id = $1"},
-    [DEVICE_SEEN] = {"device_seen",
-                     "UPDATE device d SET last_seen_ms = s.seen_ms "
-                     "FROM unnest($1::text[], $2::text[], $3::bigint[]) AS s (user_id, device_id, seen_ms) "
-                     "WHERE d.user_id = s.user_id AND d.device_id = s.device_id AND d.last_seen_ms < s.seen_ms"},
+    [DEVICE_SEEN] =
+        {"device_seen",
+         "UPDATE device d SET last_seen_ms = s.seen_ms "
+         "FROM unnest($1::text[], $2::text[], $3::bigint[]) AS s (user_id, device_id, seen_ms) "
+         "WHERE d.user_id = s.user_id AND d.device_id = s.device_id AND d.last_seen_ms < "
+         "s.seen_ms"},
 };
 const guint device_statement_count = N_STATEMENTS;
 
@@ -62,8 +66,8 @@ device_of(StoreRows *rows, guint row)
 }
 
 gboolean
-device_store_find(StoreConnection *connection, const char *user_id, const char *device_id, DeviceRow **ret_row,
-                  GError **error)
+device_store_find(StoreConnection *connection, const char *user_id, const char *device_id,
+                  DeviceRow **ret_row, GError **error)
 {
     g_autoptr(StoreRows) rows = store_run(connection, &device_statements[DEVICE_FIND],
                                           store_arguments("tt", user_id, device_id), error);
@@ -76,8 +80,8 @@ device_store_find(StoreConnection *connection, const char *user_id, const char *
 GPtrArray *
 device_store_list(StoreConnection *connection, const char *user_id, GError **error)
 {
-    g_autoptr(StoreRows) rows =
-        store_run(connection, &device_statements[DEVICE_LIST], store_arguments("t", user_id), error);
+    g_autoptr(StoreRows) rows = store_run(connection, &device_statements[DEVICE_LIST],
+                                          store_arguments("t", user_id), error);
     if (rows == NULL)
         return NULL;
     GPtrArray *devices = g_ptr_array_new_with_free_func((GDestroyNotify)device_row_free);
@@ -90,8 +94,9 @@ void
 device_store_insert_in_batch(LaneBatch *batch, const DeviceRow *row)
 {
     lane_batch_add(batch, &device_statements[DEVICE_INSERT],
-                   store_arguments("tttiitt", row->user_id, row->device_id, row->display_name, row->created_ms,
-                                   row->last_seen_ms, row->ed25519, row->curve25519));
+                   store_arguments("tttiitt", row->user_id, row->device_id, row->display_name,
+                                   row->created_ms, row->last_seen_ms, row->ed25519,
+                                   row->curve25519));
 }
 
 void
@@ -106,14 +111,15 @@ void
 device_store_delete_in_batch(LaneBatch *batch, const char *user_id, const char *device_id)
 {
     if (device_id != NULL)
-        lane_batch_add(batch, &device_statements[DEVICE_DELETE], store_arguments("tt", user_id, device_id));
+        lane_batch_add(batch, &device_statements[DEVICE_DELETE],
+                       store_arguments("tt", user_id, device_id));
     else
         lane_batch_add(batch, &device_statements[DEVICE_DELETE_ALL], store_arguments("t", user_id));
 }
 
 gboolean
-device_store_seen(StoreConnection *connection, const char *const *user_ids, const char *const *device_ids,
-                  const gint64 *seen_ms, gsize count, GError **error)
+device_store_seen(StoreConnection *connection, const char *const *user_ids,
+                  const char *const *device_ids, const gint64 *seen_ms, gsize count, GError **error)
 {
     StoreArguments *arguments = store_arguments_new();
     store_arguments_text_array(arguments, user_ids, count);

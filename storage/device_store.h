@@ -30,7 +30,8 @@ void device_store_rename_in_batch(LaneBatch *batch, const char *user_id, const c
 /* @device_id NULL: all of the user's. */
 void device_store_delete_in_batch(LaneBatch *batch, const char *user_id, const char *device_id);
 gboolean device_store_seen(StoreConnection *connection, const char *const *user_ids,
-                           const char *const *device_ids, const gint64 *seen_ms, gsize count, GError **error);
+                           const char *const *device_ids, const gint64 *seen_ms, gsize count,
+                           GError **error);
 
 extern const StoreStatement device_statements[];
 extern const guint device_statement_count;

@@ -1,11 +1,12 @@
 #include "storage/session_store.h"
 
-#define SESSION_COLUMNS                                                                                      \
-    "s.user_id, s.device_id, s.session_id, s.kind, s.client, s.scope, s.certificate, s.proof_ms, "           \
-    "s.expires_ms, s.newest_generation, s.used_generation, s.mac, t.token_hash, t.kind, t.generation, "      \
+#define SESSION_COLUMNS                                                                            \
+    "s.user_id, s.device_id, s.session_id, s.kind, s.client, s.scope, s.certificate, s.proof_ms, " \
+    "s.expires_ms, s.newest_generation, s.used_generation, s.mac, t.token_hash, t.kind, "          \
+    "t.generation, "                                                                               \
     "t.expires_ms, t.mac"
-#define SESSION_FIND                                                                                         \
-    "SELECT " SESSION_COLUMNS " FROM session s LEFT JOIN token t "                                           \
+#define SESSION_FIND                                                                               \
+    "SELECT " SESSION_COLUMNS " FROM session s LEFT JOIN token t "                                 \
     "ON t.session_id = s.session_id AND t.token_hash = $2 WHERE s.session_id = $1"
 
 enum {
@@ -17,6 +18,7 @@ enum {
     SESSION_DELETE_ALL,
     SESSION_LIVE,
     SESSION_OF_CERTIFICATE,
+    SESSION_EXISTING,
     TOKEN_INSERT,
     TOKEN_DELETE_GENERATIONS,
     TOKEN_DELETE_DEVICE,
@@ -27,14 +29,16 @@ enum {
 const StoreStatement session_statements[] = {
     [SESSION_FIND_ROW] = {"session_find", SESSION_FIND},
     [SESSION_LOCK_ROW] = {"session_lock", SESSION_FIND " FOR UPDATE OF s"},
-    [SESSION_INSERT] = {"session_insert",
-                        "INSERT INTO session (user_id, device_id, session_id, kind, client, scope, certificate, "
-                        "proof_ms, expires_ms, newest_generation, used_generation, mac) "
-                        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"},
+    [SESSION_INSERT] =
+        {"session_insert",
+         "INSERT INTO session (user_id, device_id, session_id, kind, client, scope, certificate, "
+         "proof_ms, expires_ms, newest_generation, used_generation, mac) "
+         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"},
     [SESSION_UPDATE] = {"session_update",
                         "UPDATE session SET newest_generation = $3, used_generation = $4, mac = $5 "
                         "WHERE user_id = $1 AND device_id = $2"},
-    [SESSION_DELETE] = {"session_delete", "DELETE FROM session WHERE user_id = $1 AND device_id = $2"},
+    [SESSION_DELETE] = {"session_delete",
+                        "DELETE FROM session WHERE user_id = $1 AND device_id = $2"},
     [SESSION_DELETE_ALL] = {"session_delete_all", "DELETE FROM session WHERE user_id = $1"},
     [SESSION_LIVE] = {"session_live",
                       "SELECT user_id, device_id, certificate, expires_ms FROM session "
@@ -43,14 +47,19 @@ const StoreStatement session_statements[] = {
     [SESSION_OF_CERTIFICATE] = {"session_of_certificate",
                                 "SELECT user_id, device_id, certificate, expires_ms FROM session "
                                 "WHERE certificate = $1 ORDER BY user_id, device_id"},
-    [TOKEN_INSERT] = {"token_insert",
-                      "INSERT INTO token (session_id, token_hash, kind, generation, expires_ms, mac) "
-                      "VALUES ($1, $2, $3, $4, $5, $6)"},
-    [TOKEN_DELETE_GENERATIONS] = {"token_delete_generations",
-                                  "DELETE FROM token WHERE session_id = $1 AND NOT generation BETWEEN $2 AND $3"},
-    [TOKEN_DELETE_DEVICE] = {"token_delete_device",
-                             "DELETE FROM token WHERE session_id IN "
-                             "(SELECT session_id FROM session WHERE user_id = $1 AND device_id = $2)"},
+    [SESSION_EXISTING] = {"session_existing",
+                          "SELECT session_id FROM session WHERE session_id = ANY ($1::text[])"},
+    [TOKEN_INSERT] =
+        {"token_insert",
+         "INSERT INTO token (session_id, token_hash, kind, generation, expires_ms, mac) "
+         "VALUES ($1, $2, $3, $4, $5, $6)"},
+    [TOKEN_DELETE_GENERATIONS] =
+        {"token_delete_generations",
+         "DELETE FROM token WHERE session_id = $1 AND NOT generation BETWEEN $2 AND $3"},
+    [TOKEN_DELETE_DEVICE] =
+        {"token_delete_device",
+         "DELETE FROM token WHERE session_id IN "
+         "(SELECT session_id FROM session WHERE user_id = $1 AND device_id = $2)"},
     [TOKEN_DELETE_ALL] = {"token_delete_all",
                           "DELETE FROM token WHERE session_id IN "
                           "(SELECT session_id FROM session WHERE user_id = $1)"},
@@ -89,8 +98,8 @@ session_brief_free(SessionBrief *brief)
 }
 
 static gboolean
-session_store_read(StoreConnection *connection, int statement, const char *session_id, GBytes *token_hash,
-                   SessionRow *ret_session, TokenRow *ret_token, GError **error)
+session_store_read(StoreConnection *connection, int statement, const char *session_id,
+                   GBytes *token_hash, SessionRow *ret_session, TokenRow *ret_token, GError **error)
 {
     g_autoptr(StoreRows) rows = store_run(connection, &session_statements[statement],
                                           store_arguments("ty", session_id, token_hash), error);
@@ -127,16 +136,16 @@ gboolean
 session_store_find(StoreConnection *connection, const char *session_id, GBytes *token_hash,
                    SessionRow *ret_session, TokenRow *ret_token, GError **error)
 {
-    return session_store_read(connection, SESSION_FIND_ROW, session_id, token_hash, ret_session, ret_token,
-                              error);
+    return session_store_read(connection, SESSION_FIND_ROW, session_id, token_hash, ret_session,
+                              ret_token, error);
 }
 
 gboolean
 session_store_lock(StoreConnection *connection, const char *session_id, GBytes *token_hash,
                    SessionRow *ret_session, TokenRow *ret_token, GError **error)
 {
-    return session_store_read(connection, SESSION_LOCK_ROW, session_id, token_hash, ret_session, ret_token,
-                              error);
+    return session_store_read(connection, SESSION_LOCK_ROW, session_id, token_hash, ret_session,
+                              ret_token, error);
 }
 
 gboolean
@@ -162,8 +171,8 @@ session_store_insert_token(StoreConnection *connection, const TokenRow *row, GEr
 }
 
 gboolean
-session_store_delete_tokens(StoreConnection *connection, const char *session_id, gint64 from, gint64 to,
-                            GError **error)
+session_store_delete_tokens(StoreConnection *connection, const char *session_id, gint64 from,
+                            gint64 to, GError **error)
 {
     return store_do(connection, &session_statements[TOKEN_DELETE_GENERATIONS],
                     store_arguments("tii", session_id, from, to), error);
@@ -174,9 +183,10 @@ session_store_insert_in_batch(LaneBatch *batch, const SessionRow *row)
 {
     session_store_delete_in_batch(batch, row->user_id, row->device_id);
     lane_batch_add(batch, &session_statements[SESSION_INSERT],
-                   store_arguments("tttittyiiiiy", row->user_id, row->device_id, row->session_id, row->kind,
-                                   row->client, row->scope, row->certificate, row->proof_ms,
-                                   row->expires_ms, row->newest_generation, row->used_generation, row->mac));
+                   store_arguments("tttittyiiiiy", row->user_id, row->device_id, row->session_id,
+                                   row->kind, row->client, row->scope, row->certificate,
+                                   row->proof_ms, row->expires_ms, row->newest_generation,
+                                   row->used_generation, row->mac));
 }
 
 void
@@ -192,11 +202,13 @@ session_store_delete_in_batch(LaneBatch *batch, const char *user_id, const char 
         lane_batch_add(batch, &session_statements[SESSION_DELETE],
                        store_arguments("tt", user_id, device_id));
     else
-        lane_batch_add(batch, &session_statements[SESSION_DELETE_ALL], store_arguments("t", user_id));
+        lane_batch_add(batch, &session_statements[SESSION_DELETE_ALL],
+                       store_arguments("t", user_id));
 }
 
 void
-session_store_delete_all_tokens_in_batch(LaneBatch *batch, const char *user_id, const char *device_id)
+session_store_delete_all_tokens_in_batch(LaneBatch *batch, const char *user_id,
+                                         const char *device_id)
 {
     if (device_id != NULL)
         lane_batch_add(batch, &session_statements[TOKEN_DELETE_DEVICE],
@@ -236,4 +248,20 @@ session_store_of_certificate(StoreConnection *connection, GBytes *certificate, G
     g_autoptr(StoreRows) rows = store_run(connection, &session_statements[SESSION_OF_CERTIFICATE],
                                           store_arguments("y", certificate), error);
     return rows != NULL ? briefs_of(rows) : NULL;
+}
+
+GPtrArray *
+session_store_existing(StoreConnection *connection, const char *const *session_ids, gsize count,
+                       GError **error)
+{
+    StoreArguments *arguments = store_arguments_new();
+    store_arguments_text_array(arguments, session_ids, count);
+    g_autoptr(StoreRows) rows =
+        store_run(connection, &session_statements[SESSION_EXISTING], arguments, error);
+    if (rows == NULL)
+        return NULL;
+    GPtrArray *existing = g_ptr_array_new_with_free_func(g_free);
+    for (guint row = 0; row < store_rows_count(rows); row++)
+        g_ptr_array_add(existing, g_strdup(store_rows_text(rows, row, 0)));
+    return existing;
 }

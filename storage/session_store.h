@@ -1,5 +1,5 @@
-/* storage/session_store.h: rows of session and token.  No meaning here: MACs, clocks and generations are
- * identity/session.c's, the only caller of what inserts.
+/* storage/session_store.h: rows of session and token.  No meaning here: MACs, clocks and
+ * generations are identity/session.c's, the only caller of what inserts.
  *
  * "…_in_batch" adds to a lane operation; the others run on a borrowed connection. */
 #pragma once
@@ -43,10 +43,11 @@ gboolean session_store_lock(StoreConnection *connection, const char *session_id,
                             SessionRow *ret_session, TokenRow *ret_token, GError **error);
 /* Writes generations and MAC of an existing session. */
 gboolean session_store_update(StoreConnection *connection, const SessionRow *row, GError **error);
-gboolean session_store_insert_token(StoreConnection *connection, const TokenRow *row, GError **error);
+gboolean
+session_store_insert_token(StoreConnection *connection, const TokenRow *row, GError **error);
 /* Tokens of generations outside [@from, @to] go. */
-gboolean session_store_delete_tokens(StoreConnection *connection, const char *session_id, gint64 from,
-                                     gint64 to, GError **error);
+gboolean session_store_delete_tokens(StoreConnection *connection, const char *session_id,
+                                     gint64 from, gint64 to, GError **error);
 
 /* Replaces whatever session the device had. */
 void session_store_insert_in_batch(LaneBatch *batch, const SessionRow *row);
@@ -54,7 +55,8 @@ void session_store_insert_token_in_batch(LaneBatch *batch, const TokenRow *row);
 /* @device_id NULL: all of the user's.  Tokens and interactive proofs go with them. */
 void session_store_delete_in_batch(LaneBatch *batch, const char *user_id, const char *device_id);
 /* The tokens alone: the sessions stay, ended but known. */
-void session_store_delete_all_tokens_in_batch(LaneBatch *batch, const char *user_id, const char *device_id);
+void session_store_delete_all_tokens_in_batch(LaneBatch *batch, const char *user_id,
+                                              const char *device_id);
 
 /* Pages of live sessions for the revocation clock, by (user_id, device_id) after the given ones. */
 typedef struct {
@@ -66,7 +68,11 @@ typedef struct {
 void session_brief_free(SessionBrief *brief);
 GPtrArray *session_store_live(StoreConnection *connection, gint64 now_ms, const char *after_user_id,
                               const char *after_device_id, gint64 rows_max, GError **error);
-GPtrArray *session_store_of_certificate(StoreConnection *connection, GBytes *certificate, GError **error);
+/* Which of @session_ids have a row: GPtrArray of char *. */
+GPtrArray *session_store_existing(StoreConnection *connection, const char *const *session_ids,
+                                  gsize count, GError **error);
+GPtrArray *
+session_store_of_certificate(StoreConnection *connection, GBytes *certificate, GError **error);
 
 extern const StoreStatement session_statements[];
 extern const guint session_statement_count;
