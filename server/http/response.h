@@ -18,7 +18,8 @@ Response *response_json(guint status, GString *body);
 Response *response_value(guint status, cJSON *value);
 Response *response_empty_object(void); /* 200 {} */
 /* The specification's error body.  @sentence says what is wrong and what to do. */
-Response *response_error(guint status, const char *errcode, const char *sentence, ...) G_GNUC_PRINTF(3, 4);
+Response *
+response_error(guint status, const char *errcode, const char *sentence, ...) G_GNUC_PRINTF(3, 4);
 Response *response_bytes(guint status, const char *content_type, GBytes *body);
 Response *response_text(guint status, const char *content_type, const char *body);
 Response *response_redirect(const char *location);

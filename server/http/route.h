@@ -9,7 +9,8 @@ typedef enum {
     CALLER_USER,        /* a live access token */
     CALLER_PARTNER,     /* partner listener: X-Matrix of a listed partner, over its TLS pin */
     CALLER_HANDSHAKE,   /* partner listener: a listed partner's TLS, no X-Matrix (keys, version) */
-    CALLER_CERTIFICATE, /* certificate listener: a client certificate was shown (its chain is the handler's to judge) */
+    CALLER_CERTIFICATE, /* certificate listener: a client certificate was shown (its chain is the
+                           handler's to judge) */
 } Caller;
 
 typedef enum {
@@ -21,12 +22,12 @@ typedef enum {
 } RateClass;
 
 typedef enum {
-    BODY_NONE, /* a body is read within 64 KiB and ignored */
-    BODY_JSON,          /* an object, within json_limits_request */
-    BODY_JSON_OPTIONAL, /* absent reads as {} */
-    BODY_JSON_KEYS,     /* within json_limits_keys */
+    BODY_NONE,             /* a body is read within 64 KiB and ignored */
+    BODY_JSON,             /* an object, within json_limits_request */
+    BODY_JSON_OPTIONAL,    /* absent reads as {} */
+    BODY_JSON_KEYS,        /* within json_limits_keys */
     BODY_JSON_TRANSACTION, /* within json_limits_transaction */
-    BODY_BYTES,         /* any content type, up to 4 MiB: certificate files, CRLs */
+    BODY_BYTES,            /* any content type, up to 4 MiB: certificate files, CRLs */
 } BodyKind;
 
 typedef enum {
@@ -45,7 +46,8 @@ typedef struct {
     Handler handler;
 } Route;
 
-/* One table a module, each ending with a row whose method is NULL; server/routes.c gathers them in a list
- * that ends with NULL.  Two rows may share a path with different methods; a path segment that the
- * specification writes as {name} matches any one segment, also an empty one (an empty state key). */
+/* One table a module, each ending with a row whose method is NULL; server/routes.c gathers them in
+ * a list that ends with NULL.  Two rows may share a path with different methods; a path segment
+ * that the specification writes as {name} matches any one segment, also an empty one (an empty
+ * state key). */
 extern const Route *const route_tables[]; /* server/routes.c */

@@ -159,7 +159,8 @@ walk(Walk *way, const Node *node, guint at)
 }
 
 static RouteResult
-pick(const Node *node, Listener listener, const char *method, const Route **ret_route, char **ret_allowed)
+pick(const Node *node, Listener listener, const char *method, const Route **ret_route,
+     char **ret_allowed)
 {
     g_autoptr(GString) allowed = g_string_new(NULL);
     const char *sought = strcmp(method, "HEAD") == 0 ? "GET" : method;

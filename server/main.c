@@ -1,0 +1,43 @@
+/* server/main.c: the program: one command table. */
+#include <locale.h>
+#include <signal.h>
+#include <string.h>
+
+#include "server/command/command.h"
+
+static const Command commands[] = {
+    {"serve", "[--config FILE]", "run the server", command_serve},
+    {"migrate", "[--config FILE]", "bring the database's tables up to this program",
+     command_migrate},
+    {"check-config", "[--config FILE | --document]",
+     "read a configuration file and say what is wrong, or describe every setting",
+     command_check_config},
+};
+
+static void
+print_help(void)
+{
+    g_print("chancery: a Matrix homeserver for governments\n\nusage: chancery COMMAND [ARGUMENT "
+            "…]\n\n");
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
+        g_print("  %s %s\n      %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+}
+
+int
+main(int argc, char **argv)
+{
+    setlocale(LC_ALL, "C.UTF-8");
+    signal(SIGPIPE, SIG_IGN);
+    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
+        print_help();
+        return 0;
+    }
+    for (guint i = 0; argc >= 2 && i < G_N_ELEMENTS(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (argc >= 2)
+        g_printerr("chancery: there is no command \"%s\"; chancery --help lists them\n", argv[1]);
+    else
+        print_help();
+    return 2;
+}

@@ -1,0 +1,310 @@
+#include "server/serve.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "identity/refusal.h"
+
+#define STOP_GRACE_MS (8 * 1000)
+
+typedef struct {
+    const ServeOptions *options;
+    Server server;
+    FrontEnd *front;
+} House;
+
+/* ---- who calls ---- */
+
+static Session *
+authenticate_user(Server *server, const char *token, GError **error)
+{
+    refusal_set(error, 401, "M_UNKNOWN_TOKEN", "This access token opens nothing");
+    return NULL;
+}
+
+static const char *
+user_id(const Session *session)
+{
+    return NULL;
+}
+
+static void
+user_free(Session *session)
+{
+}
+
+static gboolean
+user_is_soft(const GError *error)
+{
+    return FALSE;
+}
+
+static Partner *
+authenticate_partner(Server *server, Request *request, gboolean signed_request, GError **error)
+{
+    refusal_set(error, 403, "M_FORBIDDEN", "This server has no partners");
+    return NULL;
+}
+
+static const char *
+partner_name(const Partner *partner)
+{
+    return NULL;
+}
+
+static void
+partner_free(Partner *partner)
+{
+}
+
+static const Callers callers = {
+    .user = authenticate_user,
+    .user_id = user_id,
+    .device_id = user_id,
+    .user_free = user_free,
+    .user_is_soft = user_is_soft,
+    .partner = authenticate_partner,
+    .partner_name = partner_name,
+    .partner_free = partner_free,
+};
+
+/* ---- listeners ---- */
+
+static gboolean
+is_loopback(const char *address)
+{
+    return g_str_has_prefix(address, "127.") || g_str_has_prefix(address, "[::1]:");
+}
+
+static gboolean
+read_pem(const Config *config, const char *section, const char *key, char **ret_text,
+         GError **error)
+{
+    const char *file = config_text(config, section, key);
+    g_autoptr(GError) cause = NULL;
+
+    if (file == NULL || g_file_get_contents(file, ret_text, NULL, &cause))
+        return TRUE;
+    config_set_error(config, error, section, key, "%s", cause->message);
+    return FALSE;
+}
+
+static gboolean
+listen_section(FrontEnd *front, const Config *config, const char *section, Listener serves,
+               GError **error)
+{
+    const char *const *addresses = config_list(config, section, "listen");
+    g_autofree char *certificate = NULL;
+    g_autofree char *key = NULL;
+
+    if (!read_pem(config, section, "certificate", &certificate, error) ||
+        !read_pem(config, section, "key", &key, error))
+        return FALSE;
+    for (guint i = 0; addresses[i] != NULL; i++) {
+        ListenerSettings settings = {
+            .serves = serves,
+            .address = addresses[i],
+            .certificate = certificate,
+            .key = key,
+            .certificate_wanted = serves != LISTEN_CLIENT,
+            .certificate_required = serves != LISTEN_CLIENT,
+            .connection_life_ms = serves == LISTEN_CERTIFICATE ? 15 * 60 * 1000 : 0,
+        };
+        if (certificate == NULL && !(serves == LISTEN_CLIENT && is_loopback(addresses[i]))) {
+            config_set_error(
+                config, error, section, "certificate",
+                "is needed to listen on %s: plain HTTP is for clients on loopback alone",
+                addresses[i]);
+            return FALSE;
+        }
+        if (!front_end_listen(front, &settings, error)) {
+            g_prefix_error(error, "%s: [%s] listen: ", config_file(config), section);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+listen_by_config(FrontEnd *front, const Config *config, GError **error)
+{
+    return listen_section(front, config, "client", LISTEN_CLIENT, error) &&
+           listen_section(front, config, "federation", LISTEN_PARTNER, error) &&
+           listen_section(front, config, "certificate", LISTEN_CERTIFICATE, error);
+}
+
+static FrontEndSettings
+front_end_settings(const ServeOptions *options)
+{
+    const Config *config = options->config;
+    FrontEndSettings settings = front_end_settings_default;
+
+    if (options->front_end != NULL)
+        return *options->front_end;
+    settings.workers = (guint)config_integer(config, "limits", "workers");
+    settings.queue_max = (guint)config_integer(config, "limits", "queue");
+    settings.connections_max = (guint)config_integer(config, "limits", "connections");
+    settings.rate_limits = config_boolean(config, "limits", "rates");
+    settings.access_log = config_boolean(config, "log", "access");
+    return settings;
+}
+
+static gboolean
+start_front_end(House *house, GError **error)
+{
+    const ServeOptions *options = house->options;
+    FrontEndSettings settings = front_end_settings(options);
+
+    house->front = front_end_new(&house->server, &settings, options->tables, &callers, error);
+    return house->front != NULL && (options->listen != NULL ? options->listen : listen_by_config)(
+                                       house->front, options->config, error);
+}
+
+static void
+stop_front_end(House *house)
+{
+    front_end_stop(house->front, STOP_GRACE_MS);
+}
+
+static void
+free_front_end(House *house)
+{
+    g_clear_pointer(&house->front, front_end_free);
+}
+
+/* ---- the sequence ---- */
+
+static gboolean
+start_configuration(House *house, GError **error)
+{
+    house->server.config = house->options->config;
+    house->server.name = config_text(house->options->config, "server", "name");
+    return TRUE;
+}
+
+/* One service a row, lowest floor first.  Starting goes down the table.  Ending goes up it twice:
+ * stop (take no more work, finish what was begun), then free.  Each of the three may be NULL; stop
+ * and free must bear a service that was never started. */
+typedef struct {
+    const char *name;
+    gboolean (*start)(House *house, GError **error);
+    void (*stop)(House *house);
+    void (*free)(House *house);
+} Step;
+
+static const Step steps[] = {
+    {"configuration", start_configuration, NULL, NULL},
+    {"front end", start_front_end, stop_front_end, free_front_end},
+};
+
+static gboolean
+start_all(House *house, guint *ret_started, GError **error)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(steps); i++) {
+        *ret_started = i + 1;
+        if (!steps[i].start(house, error)) {
+            g_prefix_error(error, "%s: ", steps[i].name);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static void
+end_all(House *house, guint started)
+{
+    for (guint i = started; i > 0; i--)
+        if (steps[i - 1].stop != NULL)
+            steps[i - 1].stop(house);
+    for (guint i = started; i > 0; i--)
+        if (steps[i - 1].free != NULL)
+            steps[i - 1].free(house);
+}
+
+static void
+say_ready(const House *house)
+{
+    static const struct {
+        Listener serves;
+        const char *name;
+    } kinds[] = {{LISTEN_CLIENT, "client"},
+                 {LISTEN_PARTNER, "federation"},
+                 {LISTEN_CERTIFICATE, "certificate"}};
+
+    printf("chancery: ready");
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        const char *address = front_end_address(house->front, kinds[i].serves);
+        if (address != NULL)
+            printf(" %s=%s", kinds[i].name, address);
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
+/* Lines on standard error: time, level, text. */
+static GLogWriterOutput
+write_log(GLogLevelFlags level, const GLogField *fields, gsize count, gpointer data)
+{
+    g_autoptr(GDateTime) now = NULL;
+    g_autofree char *time = NULL;
+    const char *text = "";
+    const char *word = (level & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL)) != 0 ? "failure"
+                       : (level & G_LOG_LEVEL_WARNING) != 0                      ? "warning"
+                                                                                 : "note";
+
+    if ((level & (G_LOG_LEVEL_DEBUG | G_LOG_LEVEL_INFO)) != 0)
+        return G_LOG_WRITER_HANDLED;
+    for (gsize i = 0; i < count; i++)
+        if (strcmp(fields[i].key, "MESSAGE") == 0)
+            text = fields[i].value;
+        else if (strcmp(fields[i].key, "GLIB_DOMAIN") == 0 &&
+                 strcmp(fields[i].value, "access") == 0)
+            word = "access";
+    now = g_date_time_new_now_utc();
+    time = g_date_time_format(now, "%Y-%m-%dT%H:%M:%S");
+    fprintf(stderr, "%s.%03dZ %s %s\n", time, g_date_time_get_microsecond(now) / 1000, word, text);
+    return G_LOG_WRITER_HANDLED;
+}
+
+static void
+raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int
+serve_run(const ServeOptions *options)
+{
+    House house = {.options = options};
+    g_autoptr(GError) error = NULL;
+    guint started = 0;
+    sigset_t signals;
+    int status = 0;
+    int caught;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    g_log_set_writer_func(write_log, NULL, NULL);
+    raise_descriptors();
+    if (start_all(&house, &started, &error)) {
+        say_ready(&house);
+        do {
+            sigwait(&signals, &caught);
+        } while (caught == SIGHUP); /* nothing is reloaded by signal */
+    } else {
+        fprintf(stderr, "chancery: %s\n", error->message);
+        status = 1;
+    }
+    end_all(&house, started);
+    return status;
+}
