@@ -1,7 +1,5 @@
 #include "server/rate_limit.h"
 
-#include <math.h>
-
 #include "identity/seeded_hash.h"
 
 typedef struct {
@@ -105,7 +103,7 @@ rate_limits_take(RateLimits *rates, RateClass rate, const char *key, gint64 now_
         if (passed)
             bucket->tokens -= 1.0;
         else
-            *ret_retry_ms = (gint64)ceil((1.0 - bucket->tokens) * 1000.0 / limit->per_second);
+            *ret_retry_ms = 1 + (gint64)((1.0 - bucket->tokens) * 1000.0 / limit->per_second);
     }
     g_mutex_unlock(&rates->lock);
     return passed;
