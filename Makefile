@@ -35,6 +35,7 @@ TEST_PROGRAMS := $(TEST_SOURCES:%.c=$(BUILD)/%)
 ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
 endif
+.SECONDARY: # objects of tests are kept
 .PHONY: build run demo test lint check-asan bench c-tests test-deps run-deps clean help
 build: $(if $(wildcard $(MAIN)),$(BUILD)/chancery,$(BUILD)/libchancery.a)
 
