@@ -12,7 +12,7 @@ typedef enum {
     LOG_EVENT = 1,       /* room_id, ref = event id, payload = the event's federation JSON, state_root */
     LOG_ACCOUNT_DATA,    /* user_id, room_id or NULL, ref = type */
     LOG_RECEIPT,         /* room_id, user_id, ref = receipt type */
-    LOG_TO_DEVICE,       /* user_id, ref = device id: something waits in that device's inbox */
+    LOG_TO_DEVICE,       /* user_id, ref = message id, "DEVICEID/unique": one message for that device */
     LOG_DEVICE_LIST,     /* user_id: devices or cross-signing keys changed (local or remote user) */
     LOG_ROOM_FORGOTTEN,  /* user_id, room_id */
     LOG_SESSION_END,     /* user_id, ref = device id or NULL for all: sessions died */
