@@ -104,7 +104,8 @@ device_keys_check(const cJSON *keys, const char *user_id, const char *device_id,
     for (const cJSON *item = algorithms->child; item != NULL; item = item->next)
         if (!cJSON_IsString(item))
             return refuse(error, "device_keys.algorithms must hold strings only");
-    for (const cJSON *item = json_get_object(keys, "keys") != NULL ? json_get_object(keys, "keys")->child : NULL;
+    for (const cJSON *item =
+             json_get_object(keys, "keys") != NULL ? json_get_object(keys, "keys")->child : NULL;
          item != NULL; item = item->next)
         if (!cJSON_IsString(item))
             return refuse(error, "device_keys.keys must hold strings only");
@@ -136,7 +137,8 @@ device_keys_check_one_time(const char *name, const cJSON *value, const char *use
         return refuse(error, "a one-time key's name is algorithm:id");
     if (g_str_has_prefix(name, "signed_")) {
         if (!cJSON_IsObject(value) || !is_key(json_get_string(value, "key")))
-            return refuse(error, "a signed one-time key is an object with key, 32 bytes in unpadded base64");
+            return refuse(
+                error, "a signed one-time key is an object with key, 32 bytes in unpadded base64");
         g_autofree char *key_id = g_strconcat("ed25519:", device_id, NULL);
         if (ed25519 == NULL || !device_keys_signature_valid(value, user_id, key_id, ed25519)) {
             refusal_set(error, 400, "M_INVALID_SIGNATURE",

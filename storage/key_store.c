@@ -23,8 +23,9 @@ enum {
 };
 
 const StoreStatement key_store_statements[] = {
-    [KEY_DEVICE_ALL] = {"device_key_all",
-                        "SELECT device_id, json FROM device_key WHERE user_id = $1 ORDER BY device_id"},
+    [KEY_DEVICE_ALL] =
+        {"device_key_all",
+         "SELECT device_id, json FROM device_key WHERE user_id = $1 ORDER BY device_id"},
     [KEY_DEVICE_FIND] = {"device_key_find",
                          "SELECT json FROM device_key WHERE user_id = $1 AND device_id = $2"},
     [KEY_DEVICE_PUT] = {"device_key_put",
@@ -46,15 +47,17 @@ const StoreStatement key_store_statements[] = {
                             " WHERE user_id = $1 AND device_id = $2 AND algorithm = $3"
                             " ORDER BY upload_order, key_id LIMIT 1 FOR UPDATE SKIP LOCKED)"
                             " RETURNING key_id, json"},
-    [KEY_FALLBACK_PUT] = {"fallback_key_put",
-                          "INSERT INTO fallback_key (user_id, device_id, algorithm, key_id, used, json)"
-                          " VALUES ($1, $2, $3, $4, false, $5)"
-                          " ON CONFLICT (user_id, device_id, algorithm) DO UPDATE"
-                          " SET key_id = excluded.key_id, json = excluded.json,"
-                          " used = fallback_key.used AND fallback_key.key_id = excluded.key_id"},
-    [KEY_FALLBACK_UNUSED] = {"fallback_key_unused",
-                             "SELECT algorithm FROM fallback_key"
-                             " WHERE user_id = $1 AND device_id = $2 AND NOT used ORDER BY algorithm"},
+    [KEY_FALLBACK_PUT] =
+        {"fallback_key_put",
+         "INSERT INTO fallback_key (user_id, device_id, algorithm, key_id, used, json)"
+         " VALUES ($1, $2, $3, $4, false, $5)"
+         " ON CONFLICT (user_id, device_id, algorithm) DO UPDATE"
+         " SET key_id = excluded.key_id, json = excluded.json,"
+         " used = fallback_key.used AND fallback_key.key_id = excluded.key_id"},
+    [KEY_FALLBACK_UNUSED] =
+        {"fallback_key_unused",
+         "SELECT algorithm FROM fallback_key"
+         " WHERE user_id = $1 AND device_id = $2 AND NOT used ORDER BY algorithm"},
     [KEY_FALLBACK_CLAIM] = {"fallback_key_claim",
                             "UPDATE fallback_key SET used = true WHERE user_id = $1"
                             " AND device_id = $2 AND algorithm = $3 RETURNING key_id, json"},
@@ -109,7 +112,8 @@ key_store_find_device_keys(StoreConnection *connection, const char *user_id, con
 }
 
 void
-key_store_put_device_keys(LaneBatch *batch, const char *user_id, const char *device_id, GBytes *json)
+key_store_put_device_keys(LaneBatch *batch, const char *user_id, const char *device_id,
+                          GBytes *json)
 {
     lane_batch_add(batch, &key_store_statements[KEY_DEVICE_PUT],
                    store_arguments("tty", user_id, device_id, json));
@@ -122,7 +126,8 @@ key_store_put_one_time_key(StoreConnection *connection, const char *user_id, con
 {
     g_autoptr(StoreRows) rows = store_run(
         connection, &key_store_statements[KEY_ONE_TIME_PUT],
-        store_arguments("ttttiy", user_id, device_id, algorithm, key_id, upload_order, json), error);
+        store_arguments("ttttiy", user_id, device_id, algorithm, key_id, upload_order, json),
+        error);
     if (rows == NULL)
         return FALSE;
     *ret_conflict = store_rows_count(rows) == 1 && !store_rows_boolean(rows, 0, 0);
@@ -199,7 +204,8 @@ key_store_signatures(StoreConnection *connection, const char *user_id, GError **
 
 void
 key_store_put_signature(LaneBatch *batch, const char *user_id, const char *target,
-                        const char *signer_user_id, const char *signer_key_id, const char *signature)
+                        const char *signer_user_id, const char *signer_key_id,
+                        const char *signature)
 {
     lane_batch_add(
         batch, &key_store_statements[KEY_SIGNATURE_PUT],

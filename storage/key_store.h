@@ -1,9 +1,9 @@
 /* storage/key_store.h: public keys of local users' devices, as canonical bytes.
  *
- * Rows and bytes; what may be uploaded is judged by identity/device_keys.h.  Writers that others must
- * learn of go through the lane (they come with a LOG_DEVICE_LIST entry); claiming a one-time key is one
- * DELETE … RETURNING on a borrowed connection.
- * For server/client/keys*.c, and identity's end of a device. */
+ * Rows and bytes; what may be uploaded is judged by identity/device_keys.h.  Writers that others
+ * must learn of go through the lane (they come with a LOG_DEVICE_LIST entry); claiming a one-time
+ * key is one DELETE … RETURNING on a borrowed connection. For server/client/keys*.c, and identity's
+ * end of a device. */
 #pragma once
 
 #include "storage/lane.h"
@@ -18,13 +18,13 @@ void key_store_put_device_keys(LaneBatch *batch, const char *user_id, const char
                                GBytes *json);
 
 /* A key id that exists keeps its first bytes; *ret_conflict is TRUE when the bytes differ. */
-gboolean key_store_put_one_time_key(StoreConnection *connection, const char *user_id,
-                                    const char *device_id, const char *algorithm, const char *key_id,
-                                    gint64 upload_order, GBytes *json, gboolean *ret_conflict,
-                                    GError **error);
-gboolean key_store_put_fallback_key(StoreConnection *connection, const char *user_id,
-                                    const char *device_id, const char *algorithm, const char *key_id,
-                                    GBytes *json, GError **error);
+gboolean
+key_store_put_one_time_key(StoreConnection *connection, const char *user_id, const char *device_id,
+                           const char *algorithm, const char *key_id, gint64 upload_order,
+                           GBytes *json, gboolean *ret_conflict, GError **error);
+gboolean
+key_store_put_fallback_key(StoreConnection *connection, const char *user_id, const char *device_id,
+                           const char *algorithm, const char *key_id, GBytes *json, GError **error);
 /* Rows of (algorithm, count). */
 StoreRows *key_store_count_one_time_keys(StoreConnection *connection, const char *user_id,
                                          const char *device_id, GError **error);
@@ -33,12 +33,13 @@ StoreRows *key_store_unused_fallback_keys(StoreConnection *connection, const cha
                                           const char *device_id, GError **error);
 /* Take the oldest one-time key, else mark and give the fallback key; *ret_key_id NULL when there is
  * neither.  Atomic against concurrent claims. */
-gboolean key_store_claim(StoreConnection *connection, const char *user_id, const char *device_id,
-                         const char *algorithm, char **ret_key_id, GBytes **ret_json, GError **error);
+gboolean
+key_store_claim(StoreConnection *connection, const char *user_id, const char *device_id,
+                const char *algorithm, char **ret_key_id, GBytes **ret_json, GError **error);
 
 /* Rows of (usage, json). */
-StoreRows *key_store_cross_signing_keys(StoreConnection *connection, const char *user_id,
-                                        GError **error);
+StoreRows *
+key_store_cross_signing_keys(StoreConnection *connection, const char *user_id, GError **error);
 void key_store_put_cross_signing_key(LaneBatch *batch, const char *user_id, const char *usage,
                                      GBytes *json);
 /* Rows of (target, signer_user_id, signer_key_id, signature) on keys of @user_id. */
@@ -49,7 +50,8 @@ void key_store_put_signature(LaneBatch *batch, const char *user_id, const char *
 /* The signatures made over keys that a new master key replaces. */
 void key_store_drop_signatures(LaneBatch *batch, const char *user_id, const char *target);
 
-/* Everything of one device: its keys, one-time and fallback keys, signatures on it and its inbox. */
+/* Everything of one device: its keys, one-time and fallback keys, signatures on it and its inbox.
+ */
 void key_store_drop_device(LaneBatch *batch, const char *user_id, const char *device_id);
 /* The same on a connection whose transaction the caller holds. */
 gboolean key_store_drop_device_now(StoreConnection *connection, const char *user_id,

@@ -49,7 +49,8 @@ to_device_store_read(StoreConnection *connection, const char *user_id, const cha
                      gint64 after, gint64 until, gint64 messages_max, GError **error)
 {
     return store_run(connection, &to_device_store_statements[TO_DEVICE_READ],
-                     store_arguments("ttiii", user_id, device_id, after, until, messages_max), error);
+                     store_arguments("ttiii", user_id, device_id, after, until, messages_max),
+                     error);
 }
 
 gboolean
