@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "identity/refusal.h"
+#include "identity/signed_json.h"
 
 /* 32 bytes in unpadded base64 have 43 characters. */
 #define KEY_CHARACTERS 43u
@@ -25,18 +26,6 @@ is_key(const char *text)
 {
     guint8 bytes[32];
     return text != NULL && strlen(text) == KEY_CHARACTERS && decode(text, sizeof bytes, bytes);
-}
-
-/* The bytes that a signature of @object covers: canonical, without signatures and unsigned. */
-static GBytes *
-signed_bytes(const cJSON *object)
-{
-    g_autoptr(cJSON) copy = cJSON_Duplicate(object, TRUE);
-    if (copy == NULL)
-        return NULL;
-    cJSON_DeleteItemFromObjectCaseSensitive(copy, "signatures");
-    cJSON_DeleteItemFromObjectCaseSensitive(copy, "unsigned");
-    return json_canonical(copy, NULL);
 }
 
 static gboolean
@@ -62,7 +51,7 @@ device_keys_signature_valid(const cJSON *object, const char *user_id, const char
     guint8 raw[crypto_sign_BYTES];
     if (!decode(public_key, sizeof key, key) || !decode(signature, sizeof raw, raw))
         return FALSE;
-    g_autoptr(GBytes) message = signed_bytes(object);
+    g_autoptr(GBytes) message = signed_json_bytes(object, NULL);
     if (message == NULL)
         return FALSE;
     gsize length = 0;

@@ -9,6 +9,9 @@
 #include "storage/lane.h"
 #include "storage/store.h"
 
+extern const StoreStatement key_store_statements[];
+extern const guint key_store_statement_count;
+
 /* Rows of (device_id, json) of one user. */
 StoreRows *key_store_device_keys(StoreConnection *connection, const char *user_id, GError **error);
 /* One device's keys; *ret_json NULL when it has uploaded none. */

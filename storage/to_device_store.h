@@ -8,6 +8,9 @@
 #include "storage/lane.h"
 #include "storage/store.h"
 
+extern const StoreStatement to_device_store_statements[];
+extern const guint to_device_store_statement_count;
+
 /* Append @json (the whole event: sender, type, content) for one device, with its log entry. */
 void
 to_device_store_put(LaneBatch *batch, const char *user_id, const char *device_id, GBytes *json);

@@ -1,0 +1,14 @@
+/* server/client/device_lists.h: who must learn that somebody's devices or keys changed.
+ * For handlers that change keys and devices, in the apply function of their lane operation. */
+#pragma once
+
+#include <glib.h>
+
+#include "storage/lane.h"
+
+typedef struct Server Server;
+
+/* Local @user_id changed: one log entry for clients here, and one m.device_list_update (or, with @device_id
+ * NULL, m.signing_key_update) for each partner with a user in a room of theirs. */
+gboolean device_lists_changed(LaneBatch *batch, Server *server, const char *user_id,
+                              const char *device_id, GError **error);
