@@ -1,0 +1,69 @@
+#include "server/client/device_lists.h"
+
+#include "federation/delivery.h"
+#include "identity/clock.h"
+#include "identity/json.h"
+#include "server/client/key_answers.h"
+#include "server/server.h"
+#include "storage/key_store.h"
+#include "storage/membership_store.h"
+
+/* m.device_list_update without the keys themselves: receivers ask for the list anew, as the
+ * specification wants them to whenever prev_id leaves a gap (server-server API, "Device Management"). */
+static GBytes *
+update_edu(const char *user_id, const char *device_id)
+{
+    g_autoptr(cJSON) edu = cJSON_CreateObject();
+    cJSON_AddStringToObject(edu, "edu_type", "m.device_list_update");
+    cJSON *content = cJSON_AddObjectToObject(edu, "content");
+    cJSON_AddStringToObject(content, "user_id", user_id);
+    cJSON_AddStringToObject(content, "device_id", device_id);
+    cJSON_AddNumberToObject(content, "stream_id", (double)clock_wall_ms());
+    cJSON_AddItemToObject(content, "prev_id", cJSON_CreateArray());
+    return json_canonical(edu, NULL);
+}
+
+/* m.signing_key_update carries the keys. */
+static GBytes *
+signing_edu(StoreConnection *connection, const char *user_id, GError **error)
+{
+    g_autoptr(cJSON) answer = cJSON_CreateObject();
+    if (!key_answers_add_user(connection, user_id, NULL, NULL, answer, error))
+        return NULL;
+    g_autoptr(cJSON) edu = cJSON_CreateObject();
+    cJSON_AddStringToObject(edu, "edu_type", "m.signing_key_update");
+    cJSON *content = cJSON_AddObjectToObject(edu, "content");
+    cJSON_AddStringToObject(content, "user_id", user_id);
+    const char *const kinds[][2] = {{"master_keys", "master_key"},
+                                    {"self_signing_keys", "self_signing_key"}};
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        cJSON *map = cJSON_GetObjectItemCaseSensitive(answer, kinds[i][0]);
+        cJSON *key = map != NULL ? cJSON_DetachItemFromObjectCaseSensitive(map, user_id) : NULL;
+        if (key != NULL)
+            cJSON_AddItemToObject(content, kinds[i][1], key);
+    }
+    return json_canonical(edu, error);
+}
+
+gboolean
+device_lists_changed(LaneBatch *batch, Server *server, const char *user_id, const char *device_id,
+                     GError **error)
+{
+    StoreConnection *connection = lane_batch_connection(batch, error);
+    g_autoptr(GPtrArray) servers =
+        connection != NULL ? membership_store_servers_sharing(connection, user_id, error) : NULL;
+    if (servers == NULL)
+        return FALSE;
+
+    lane_batch_log(batch, log_entry_new(LOG_DEVICE_LIST, NULL, user_id, NULL));
+    g_autoptr(GBytes) edu = device_id != NULL ? update_edu(user_id, device_id)
+                                              : signing_edu(connection, user_id, error);
+    if (edu == NULL)
+        return FALSE;
+    for (guint i = 0; i < servers->len; i++) {
+        const char *name = g_ptr_array_index(servers, i);
+        if (g_strcmp0(name, server->name) != 0)
+            delivery_queue_edu(batch, server->delivery, name, edu);
+    }
+    return TRUE;
+}

@@ -1,0 +1,232 @@
+/* server/client/key_query.c: /keys/query and /keys/claim: our users' keys from the database, other
+ * users' from their own servers, all partners asked at once.  The request is parked meanwhile.
+ * Source: client-server API v1.19, "Key management API". */
+#include "server/client/key_query.h"
+
+#include <string.h>
+
+#include "federation/outgoing.h"
+#include "identity/refusal.h"
+#include "identity/seeded_hash.h"
+#include "server/client/key_answers.h"
+#include "server/server.h"
+
+#define KEY_QUERY_USERS_MAX 5000u
+#define KEY_QUERY_SERVERS_MAX 100u
+
+typedef struct {
+    Request *request;
+    gboolean claim;
+    GMutex lock;
+    cJSON *answer; /* under lock */
+    guint pending; /* under lock: partners that have not answered, and one for the start */
+} Gather;
+
+typedef struct {
+    Gather *gather;
+    char *server_name;
+    cJSON *users; /* what was asked: only these are taken from the answer */
+} Question;
+
+static void
+gather_free(gpointer data)
+{
+    Gather *gather = data;
+    cJSON_Delete(gather->answer);
+    g_mutex_clear(&gather->lock);
+    g_free(gather);
+}
+
+static void
+question_free(gpointer data)
+{
+    Question *question = data;
+    g_free(question->server_name);
+    cJSON_Delete(question->users);
+    g_free(question);
+}
+
+static const char *
+request_member(const Gather *gather)
+{
+    return gather->claim ? "one_time_keys" : "device_keys";
+}
+
+static const char *
+server_of(const char *user_id)
+{
+    const char *colon = strchr(user_id, ':');
+    return user_id[0] == '@' && colon != NULL && colon[1] != '\0' ? colon + 1 : NULL;
+}
+
+static Response *
+gather_finish(Request *request, gpointer data, GError **error)
+{
+    Gather *gather = data;
+    return response_value(200, g_steal_pointer(&gather->answer));
+}
+
+static void
+gather_settle(Gather *gather)
+{
+    g_mutex_lock(&gather->lock);
+    gboolean last = --gather->pending == 0;
+    g_mutex_unlock(&gather->lock);
+    if (last)
+        request_continue(gather->request, gather_finish, gather, NULL);
+}
+
+/* Of @answer's map @name, the users that were asked about. */
+static void
+merge_map(Gather *gather, const Question *question, const cJSON *answer, const char *name)
+{
+    const cJSON *from = json_get_object(answer, name);
+    for (const cJSON *user = question->users->child; user != NULL; user = user->next) {
+        const cJSON *keys = json_get_object(from, user->string);
+        if (keys == NULL)
+            continue;
+        cJSON *into = key_answers_object(gather->answer, name);
+        cJSON_DeleteItemFromObjectCaseSensitive(into, user->string);
+        cJSON_AddItemToObject(into, user->string, cJSON_Duplicate(keys, TRUE));
+    }
+}
+
+static void
+partner_answered(const cJSON *json, const GError *error, gpointer data)
+{
+    Question *question = data;
+    Gather *gather = question->gather;
+
+    g_mutex_lock(&gather->lock);
+    if (error != NULL) {
+        cJSON *failure = cJSON_CreateObject();
+        g_autofree char *errcode = NULL;
+        const char *sentence = error->message;
+        if (error->domain == REFUSAL)
+            errcode = refusal_errcode(error, &sentence);
+        cJSON_AddStringToObject(failure, "errcode", errcode != NULL ? errcode : "M_UNKNOWN");
+        cJSON_AddStringToObject(failure, "error", sentence);
+        cJSON_AddItemToObject(key_answers_object(gather->answer, "failures"),
+                              question->server_name, failure);
+    } else if (gather->claim) {
+        merge_map(gather, question, json, "one_time_keys");
+    } else {
+        merge_map(gather, question, json, "device_keys");
+        merge_map(gather, question, json, "master_keys");
+        merge_map(gather, question, json, "self_signing_keys");
+    }
+    g_mutex_unlock(&gather->lock);
+    question_free(question);
+    gather_settle(gather);
+}
+
+static gboolean
+answer_local(Gather *gather, StoreConnection *connection, const cJSON *user, GError **error)
+{
+    if (gather->claim)
+        return key_answers_claim(connection, user->string, user,
+                                 key_answers_object(gather->answer, "one_time_keys"), error);
+    return key_answers_add_user(connection, user->string, user, request_user_id(gather->request),
+                                gather->answer, error);
+}
+
+/* Answer for our own users; collect the others by server name: name -> users object. */
+static gboolean
+answer_and_sort(Gather *gather, const cJSON *users, GHashTable *remote, GError **error)
+{
+    Server *server = request_server(gather->request);
+    g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+    guint count = 0;
+
+    if (connection == NULL)
+        return FALSE;
+    for (const cJSON *user = users->child; user != NULL; user = user->next) {
+        const char *name = server_of(user->string);
+        if (++count > KEY_QUERY_USERS_MAX || g_hash_table_size(remote) > KEY_QUERY_SERVERS_MAX) {
+            refusal_set(error, 400, "M_TOO_LARGE", "Ask about at most %u users of %u servers",
+                        KEY_QUERY_USERS_MAX, KEY_QUERY_SERVERS_MAX);
+            return FALSE;
+        }
+        gboolean shape_fits =
+            gather->claim ? cJSON_IsObject(user) : cJSON_IsArray(user) || cJSON_IsNull(user);
+        if (name == NULL || !shape_fits) {
+            refusal_set(error, 400, "M_INVALID_PARAM", "%s maps user ids to %s",
+                        request_member(gather),
+                        gather->claim ? "objects of device id: algorithm" : "arrays of device ids");
+            return FALSE;
+        }
+        if (strcmp(name, server->name) == 0) {
+            if (!answer_local(gather, connection, user, error))
+                return FALSE;
+            continue;
+        }
+        cJSON *of_server = g_hash_table_lookup(remote, name);
+        if (of_server == NULL) {
+            of_server = cJSON_CreateObject();
+            g_hash_table_insert(remote, g_strdup(name), of_server);
+        }
+        cJSON_AddItemToObject(of_server, user->string, cJSON_Duplicate(user, TRUE));
+    }
+    return TRUE;
+}
+
+static void
+ask_partner(Gather *gather, const char *server_name, cJSON *users)
+{
+    g_autoptr(cJSON) content = cJSON_CreateObject();
+    Question *question = g_new0(Question, 1);
+    question->gather = gather;
+    question->server_name = g_strdup(server_name);
+    question->users = cJSON_Duplicate(users, TRUE);
+    cJSON_AddItemToObject(content, request_member(gather), cJSON_Duplicate(users, TRUE));
+    g_mutex_lock(&gather->lock);
+    gather->pending++;
+    g_mutex_unlock(&gather->lock);
+    outgoing_query(request_server(gather->request)->outgoing, server_name, "POST",
+                   gather->claim ? "/_matrix/federation/v1/user/keys/claim"
+                                 : "/_matrix/federation/v1/user/keys/query",
+                   content, partner_answered, question);
+}
+
+static Response *
+gather_start(Request *request, gboolean claim, GError **error)
+{
+    Gather *gather = g_new0(Gather, 1);
+    gather->request = request;
+    gather->claim = claim;
+    gather->pending = 1;
+    gather->answer = cJSON_CreateObject();
+    g_mutex_init(&gather->lock);
+    request_keep(request, gather, gather_free);
+    key_answers_object(gather->answer, request_member(gather));
+    key_answers_object(gather->answer, "failures");
+
+    const cJSON *users = json_require_object(request_json(request), request_member(gather), error);
+    g_autoptr(GHashTable) remote = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
+                                                         (GDestroyNotify)cJSON_Delete);
+    if (users == NULL || !answer_and_sort(gather, users, remote, error))
+        return NULL;
+    if (g_hash_table_size(remote) == 0)
+        return gather_finish(request, gather, error);
+
+    GHashTableIter iterator;
+    gpointer name = NULL;
+    gpointer of_server = NULL;
+    g_hash_table_iter_init(&iterator, remote);
+    while (g_hash_table_iter_next(&iterator, &name, &of_server))
+        ask_partner(gather, name, of_server);
+    gather_settle(gather);
+    return RESPONSE_LATER;
+}
+
+Response *
+keys_query_post(Request *request, GError **error)
+{
+    return gather_start(request, FALSE, error);
+}
+
+Response *
+keys_claim_post(Request *request, GError **error)
+{
+    return gather_start(request, TRUE, error);
+}

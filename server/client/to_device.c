@@ -1,0 +1,203 @@
+#include "server/client/to_device.h"
+
+#include <string.h>
+
+#include "federation/delivery.h"
+#include "identity/clock.h"
+#include "identity/refusal.h"
+#include "identity/seeded_hash.h"
+#include "server/server.h"
+#include "storage/device_store.h"
+#include "storage/to_device_store.h"
+#include "storage/transaction_store.h"
+
+/* What a partner takes as one EDU; a PDU's limit serves for it too. */
+#define TO_DEVICE_EDU_BYTES_MAX 65536u
+
+static const char *
+server_of(const char *user_id)
+{
+    const char *colon = strchr(user_id, ':');
+    return user_id[0] == '@' && colon != NULL ? colon + 1 : NULL;
+}
+
+static GBytes *
+to_device_event(const char *sender, const char *type, const cJSON *content, GError **error)
+{
+    g_autoptr(cJSON) event = cJSON_CreateObject();
+    cJSON_AddStringToObject(event, "sender", sender);
+    cJSON_AddStringToObject(event, "type", type);
+    cJSON_AddItemReferenceToObject(event, "content", (cJSON *)content);
+    return json_canonical(event, error);
+}
+
+static gboolean
+deliver_to_user(LaneBatch *batch, StoreConnection *connection, const char *sender, const char *type,
+                const cJSON *user, GError **error)
+{
+    g_autoptr(GPtrArray) devices = device_store_list(connection, user->string, error);
+    if (devices == NULL)
+        return FALSE;
+    for (guint i = 0; i < devices->len; i++) {
+        const DeviceRow *device = g_ptr_array_index(devices, i);
+        const cJSON *content = json_get_object(user, device->device_id);
+        if (content == NULL)
+            content = json_get_object(user, "*");
+        if (content == NULL)
+            continue;
+        g_autoptr(GBytes) event = to_device_event(sender, type, content, error);
+        if (event == NULL)
+            return FALSE;
+        to_device_store_put(batch, user->string, device->device_id, event);
+    }
+    return TRUE;
+}
+
+gboolean
+to_device_deliver(LaneBatch *batch, Server *server, const char *sender, const char *type,
+                  const cJSON *messages, GError **error)
+{
+    StoreConnection *connection = lane_batch_connection(batch, error);
+    if (connection == NULL)
+        return FALSE;
+    for (const cJSON *user = messages->child; user != NULL; user = user->next)
+        if (g_strcmp0(server_of(user->string), server->name) == 0 && cJSON_IsObject(user) &&
+            !deliver_to_user(batch, connection, sender, type, user, error))
+            return FALSE;
+    return TRUE;
+}
+
+/* m.direct_to_device for the users of @server_name among @messages; NULL when it is too large. */
+static GBytes *
+direct_edu(const char *sender, const char *type, const cJSON *of_server, GError **error)
+{
+    g_autofree char *message_id = g_uuid_string_random();
+    g_autoptr(cJSON) edu = cJSON_CreateObject();
+    cJSON_AddStringToObject(edu, "edu_type", "m.direct_to_device");
+    cJSON *content = cJSON_AddObjectToObject(edu, "content");
+    cJSON_AddStringToObject(content, "sender", sender);
+    cJSON_AddStringToObject(content, "type", type);
+    cJSON_AddStringToObject(content, "message_id", message_id);
+    cJSON_AddItemReferenceToObject(content, "messages", (cJSON *)of_server);
+    g_autoptr(GBytes) bytes = json_canonical(edu, error);
+    if (bytes != NULL && g_bytes_get_size(bytes) > TO_DEVICE_EDU_BYTES_MAX) {
+        refusal_set(error, 413, "M_TOO_LARGE", "Messages to one server may take %u bytes at a time",
+                    TO_DEVICE_EDU_BYTES_MAX);
+        return NULL;
+    }
+    return g_steal_pointer(&bytes);
+}
+
+typedef struct {
+    Request *request;
+    GHashTable *edus; /* server name -> GBytes */
+} Sending;
+
+static void
+sending_free(gpointer data)
+{
+    Sending *sending = data;
+    g_hash_table_unref(sending->edus);
+    g_free(sending);
+}
+
+static gboolean
+sending_apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    const Sending *sending = data;
+    const Request *request = sending->request;
+    Server *server = request_server(request);
+    GHashTableIter iterator;
+    gpointer name = NULL;
+    gpointer edu = NULL;
+
+    if (!to_device_deliver(batch, server, request_user_id(request), request_path(request, "eventType"),
+                           json_get_object(request_json(request), "messages"), error))
+        return FALSE;
+    g_hash_table_iter_init(&iterator, sending->edus);
+    while (g_hash_table_iter_next(&iterator, &name, &edu))
+        delivery_queue_edu(batch, server->delivery, name, edu);
+    transaction_store_add(batch, request_user_id(request), request_device_id(request),
+                          "sendToDevice", request_path(request, "txnId"), "", clock_wall_ms());
+    return TRUE;
+}
+
+static void
+sending_done(gpointer data, gint64 position, const GError *error)
+{
+    Sending *sending = data;
+    request_answer(sending->request, error == NULL ? response_empty_object() : NULL, error);
+}
+
+static gboolean
+check_and_sort(const cJSON *messages, const char *own_name, GHashTable *remote, GError **error)
+{
+    guint count = 0;
+    for (const cJSON *user = messages->child; user != NULL; user = user->next) {
+        const char *name = server_of(user->string);
+        if (name == NULL || !cJSON_IsObject(user)) {
+            refusal_set(error, 400, "M_INVALID_PARAM",
+                        "messages maps user ids to objects of device id: content");
+            return FALSE;
+        }
+        for (const cJSON *content = user->child; content != NULL; content = content->next)
+            if (!cJSON_IsObject(content) || ++count > TO_DEVICE_MESSAGES_MAX) {
+                refusal_set(error, 400, "M_INVALID_PARAM",
+                            "Each message is an object, and at most %u go at a time",
+                            TO_DEVICE_MESSAGES_MAX);
+                return FALSE;
+            }
+        if (strcmp(name, own_name) == 0)
+            continue;
+        cJSON *of_server = g_hash_table_lookup(remote, name);
+        if (of_server == NULL) {
+            of_server = cJSON_CreateObject();
+            g_hash_table_insert(remote, g_strdup(name), of_server);
+        }
+        cJSON_AddItemToObject(of_server, user->string, cJSON_Duplicate(user, TRUE));
+    }
+    return TRUE;
+}
+
+Response *
+send_to_device_put(Request *request, GError **error)
+{
+    Server *server = request_server(request);
+    const char *user_id = request_user_id(request);
+    const char *type = request_path(request, "eventType");
+    const cJSON *messages = json_require_object(request_json(request), "messages", error);
+    g_autoptr(GHashTable) remote = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
+                                                         (GDestroyNotify)cJSON_Delete);
+    g_autofree char *seen = NULL;
+
+    if (messages == NULL || !check_and_sort(messages, server->name, remote, error))
+        return NULL;
+    {
+        g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+        if (connection == NULL ||
+            !transaction_store_find(connection, user_id, request_device_id(request), "sendToDevice",
+                                    request_path(request, "txnId"), &seen, error))
+            return NULL;
+    }
+    if (seen != NULL)
+        return response_empty_object();
+
+    Sending *sending = g_new0(Sending, 1);
+    sending->request = request;
+    sending->edus = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
+                                          (GDestroyNotify)g_bytes_unref);
+    request_keep(request, sending, sending_free);
+    GHashTableIter iterator;
+    gpointer name = NULL;
+    gpointer of_server = NULL;
+    g_hash_table_iter_init(&iterator, remote);
+    while (g_hash_table_iter_next(&iterator, &name, &of_server)) {
+        GBytes *edu = direct_edu(user_id, type, of_server, error);
+        if (edu == NULL)
+            return NULL;
+        g_hash_table_insert(sending->edus, g_strdup(name), edu);
+    }
+    if (!lane_submit(server->lane, sending_apply, sending_done, sending, error))
+        return NULL;
+    return RESPONSE_LATER;
+}
