@@ -9,7 +9,7 @@
 #include "server/server.h"
 #include "storage/device_store.h"
 #include "storage/to_device_store.h"
-#include "storage/transaction_store.h"
+#include "storage/event_store.h"
 
 /* What a partner takes as one EDU; a PDU's limit serves for it too. */
 #define TO_DEVICE_EDU_BYTES_MAX 65536u
@@ -117,7 +117,7 @@ sending_apply(LaneBatch *batch, gpointer data, GError **error)
     g_hash_table_iter_init(&iterator, sending->edus);
     while (g_hash_table_iter_next(&iterator, &name, &edu))
         delivery_queue_edu(batch, server->delivery, name, edu);
-    transaction_store_add(batch, request_user_id(request), request_device_id(request),
+    event_store_record_transaction(batch, request_user_id(request), request_device_id(request),
                           "sendToDevice", request_path(request, "txnId"), "", clock_wall_ms());
     return TRUE;
 }
@@ -175,7 +175,7 @@ send_to_device_put(Request *request, GError **error)
     {
         g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
         if (connection == NULL ||
-            !transaction_store_find(connection, user_id, request_device_id(request), "sendToDevice",
+            !event_store_find_transaction(connection, user_id, request_device_id(request), "sendToDevice",
                                     request_path(request, "txnId"), &seen, error))
             return NULL;
     }
