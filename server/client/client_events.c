@@ -5,93 +5,71 @@
 #include "identity/clock.h"
 #include "storage/event_store.h"
 
-typedef struct {
-    GHashTable *redactions;   /* event id -> redaction's event id, or NULL */
-    GHashTable *transactions; /* event id -> transaction id, or NULL */
-} Extras;
-
-static void
-extras_clear(Extras *extras)
+/* The transaction ids of those events that the reader itself sent: event id -> id; an empty table
+ * costs no query. */
+static GHashTable *
+own_transactions(Server *server, const ClientEventsView *view, GPtrArray *events, GError **error)
 {
-    g_clear_pointer(&extras->redactions, g_hash_table_unref);
-    g_clear_pointer(&extras->transactions, g_hash_table_unref);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Extras, extras_clear)
-
-static gboolean
-extras_load(Extras *extras, const ClientEventsView *view, GPtrArray *pdus, GError **error)
-{
-    g_autoptr(GPtrArray) all = g_ptr_array_new();
     g_autoptr(GPtrArray) own = g_ptr_array_new();
-    for (guint i = 0; i < pdus->len; i++) {
-        const Pdu *pdu = g_ptr_array_index(pdus, i);
-        g_ptr_array_add(all, (gpointer)pdu->event_id);
-        if (strcmp(pdu->sender, view->user_id) == 0)
-            g_ptr_array_add(own, (gpointer)pdu->event_id);
+    g_autoptr(StoreConnection) borrowed = NULL;
+    StoreConnection *connection = view->connection;
+
+    for (guint i = 0; i < events->len && view->device_id != NULL; i++) {
+        const RoomEvent *event = g_ptr_array_index(events, i);
+        if (event->local && strcmp(event->pdu->sender, view->user_id) == 0)
+            g_ptr_array_add(own, (gpointer)event->pdu->event_id);
     }
-    if (!view->none_redacted) {
-        extras->redactions =
-            event_store_find_redactions(view->connection, view->room_id,
-                                        (const char *const *)all->pdata, all->len, error);
-        if (extras->redactions == NULL)
-            return FALSE;
-    }
-    if (own->len > 0 && view->device_id != NULL) {
-        extras->transactions = event_store_find_transactions_of(
-            view->connection, view->user_id, view->device_id, (const char *const *)own->pdata,
-            own->len, error);
-        if (extras->transactions == NULL)
-            return FALSE;
-    }
-    return TRUE;
+    if (own->len == 0)
+        return g_hash_table_new(g_direct_hash, g_direct_equal);
+    if (connection == NULL)
+        connection = borrowed = store_borrow(server->pool, error);
+    if (connection == NULL)
+        return NULL;
+    return event_store_find_transactions_of(connection, view->user_id, view->device_id,
+                                            (const char *const *)own->pdata, own->len, error);
 }
 
 static gboolean
-append_redacted(Server *server, const Pdu *pdu, const char *redaction_id, PduUnsigned *extra,
-                gboolean with_room_id, GString *out, GError **error)
+append_redacted(Server *server, const ClientEventsView *view, const RoomEvent *event,
+                PduUnsigned *extra, GString *out, GError **error)
 {
-    g_autoptr(Pdu) redacted = pdu_redacted(pdu, error);
-    g_autoptr(Pdu) redaction = NULL;
+    g_autoptr(Pdu) redacted = pdu_redacted(event->pdu, error);
+    g_autoptr(RoomEvent) redaction = NULL;
     g_autoptr(GString) because = g_string_new(NULL);
-    gboolean rejected = FALSE;
     if (redacted == NULL ||
-        !rooms_event(server->rooms, redaction_id, &redaction, &rejected, error))
+        !rooms_event(server->rooms, view->room_id, event->redaction_id, &redaction, error))
         return FALSE;
     if (redaction != NULL) {
-        pdu_client_json(redaction, TRUE, NULL, because);
+        pdu_client_json(redaction->pdu, TRUE, NULL, because);
         extra->redacted_because = because->str;
     }
-    pdu_client_json(redacted, with_room_id, extra, out);
+    pdu_client_json(redacted, view->with_room_id, extra, out);
     return TRUE;
 }
 
 gboolean
-client_events_append(Server *server, const ClientEventsView *view, GPtrArray *pdus, GString *out,
+client_events_append(Server *server, const ClientEventsView *view, GPtrArray *events, GString *out,
                      GError **error)
 {
-    g_auto(Extras) extras = {NULL, NULL};
+    g_autoptr(GHashTable) transactions = own_transactions(server, view, events, error);
     gint64 now_ms = clock_wall_ms();
 
-    if (pdus->len == 0)
-        return TRUE;
-    if (!extras_load(&extras, view, pdus, error))
+    if (transactions == NULL)
         return FALSE;
-    for (guint i = 0; i < pdus->len; i++) {
-        const Pdu *pdu = g_ptr_array_index(pdus, i);
-        const char *redaction_id =
-            extras.redactions != NULL ? g_hash_table_lookup(extras.redactions, pdu->event_id) : NULL;
+    for (guint i = 0; i < events->len; i++) {
+        const RoomEvent *event = g_ptr_array_index(events, i);
         PduUnsigned extra = {
             .has_age = TRUE,
-            .age_ms = now_ms - pdu->origin_server_ts,
-            .transaction_id = extras.transactions != NULL
-                                  ? g_hash_table_lookup(extras.transactions, pdu->event_id)
+            .age_ms = now_ms - event->pdu->origin_server_ts,
+            .transaction_id = g_hash_table_size(transactions) > 0
+                                  ? g_hash_table_lookup(transactions, event->pdu->event_id)
                                   : NULL,
         };
         if (i > 0)
             g_string_append_c(out, ',');
-        if (redaction_id == NULL)
-            pdu_client_json(pdu, view->with_room_id, &extra, out);
-        else if (!append_redacted(server, pdu, redaction_id, &extra, view->with_room_id, out, error))
+        if (event->redaction_id == NULL)
+            pdu_client_json(event->pdu, view->with_room_id, &extra, out);
+        else if (!append_redacted(server, view, event, &extra, out, error))
             return FALSE;
     }
     return TRUE;

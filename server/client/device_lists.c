@@ -9,7 +9,8 @@
 #include "storage/membership_store.h"
 
 /* m.device_list_update without the keys themselves: receivers ask for the list anew, as the
- * specification wants them to whenever prev_id leaves a gap (server-server API, "Device Management"). */
+ * specification wants them to whenever prev_id leaves a gap (server-server API, "Device
+ * Management"). */
 static GBytes *
 update_edu(const char *user_id, const char *device_id)
 {

@@ -106,8 +106,8 @@ partner_answered(const cJSON *json, const GError *error, gpointer data)
             errcode = refusal_errcode(error, &sentence);
         cJSON_AddStringToObject(failure, "errcode", errcode != NULL ? errcode : "M_UNKNOWN");
         cJSON_AddStringToObject(failure, "error", sentence);
-        cJSON_AddItemToObject(key_answers_object(gather->answer, "failures"),
-                              question->server_name, failure);
+        cJSON_AddItemToObject(key_answers_object(gather->answer, "failures"), question->server_name,
+                              failure);
     } else if (gather->claim) {
         merge_map(gather, question, json, "one_time_keys");
     } else {
@@ -202,8 +202,8 @@ gather_start(Request *request, gboolean claim, GError **error)
     key_answers_object(gather->answer, "failures");
 
     const cJSON *users = json_require_object(request_json(request), request_member(gather), error);
-    g_autoptr(GHashTable) remote = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
-                                                         (GDestroyNotify)cJSON_Delete);
+    g_autoptr(GHashTable) remote =
+        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)cJSON_Delete);
     if (users == NULL || !answer_and_sort(gather, users, remote, error))
         return NULL;
     if (g_hash_table_size(remote) == 0)

@@ -1,8 +1,9 @@
 /* server/client/key_signatures.c: /keys/signatures/upload: one key vouches for another.
  *
  * Three relations count, all others are refused (client-server API, "Cross-signing"): the user's
- * self-signing key signs one of the user's devices; one of the user's devices signs the user's master
- * key; the user's user-signing key signs another user's master key.  Each signature is verified. */
+ * self-signing key signs one of the user's devices; one of the user's devices signs the user's
+ * master key; the user's user-signing key signs another user's master key.  Each signature is
+ * verified. */
 #include "server/client/key_signatures.h"
 
 #include <string.h>
@@ -84,8 +85,8 @@ static const cJSON *
 signed_key(const Upload *upload, const char *target)
 {
     const char *user_id = request_user_id(upload->request);
-    const cJSON *device =
-        json_get_object(json_get_object(json_get_object(upload->own, "device_keys"), user_id), target);
+    const cJSON *device = json_get_object(
+        json_get_object(json_get_object(upload->own, "device_keys"), user_id), target);
     if (device != NULL)
         return device;
     const cJSON *master = own_cross_signing(upload, "master_keys");
@@ -105,7 +106,8 @@ signer_key(const Upload *upload, const char *owner, const cJSON *object, const c
         return NULL;
     if (map == NULL) { /* the master key: by one of the user's own devices */
         const char *device_id = key_id + strlen("ed25519:");
-        const cJSON *devices = json_get_object(json_get_object(upload->own, "device_keys"), user_id);
+        const cJSON *devices =
+            json_get_object(json_get_object(upload->own, "device_keys"), user_id);
         return device_keys_ed25519(json_get_object(devices, device_id), device_id);
     }
     const cJSON *key = own_cross_signing(upload, map);
@@ -132,7 +134,8 @@ take_object(Upload *upload, const char *owner, const cJSON *object)
         }
     } else if (!device_keys_check_cross_signing(object, owner, "master", NULL, NULL) ||
                g_strcmp0(device_keys_cross_signing_public(object), target) != 0) {
-        fail(upload, owner, target, "M_INVALID_PARAM", "Of another user, only a master key is signed");
+        fail(upload, owner, target, "M_INVALID_PARAM",
+             "Of another user, only a master key is signed");
         return;
     }
 
@@ -219,7 +222,8 @@ keys_signatures_upload_post(Request *request, GError **error)
         for (const cJSON *object = user->child; object != NULL && cJSON_IsObject(user);
              object = object->next) {
             if (++count > DEVICE_KEYS_SIGNATURES_MAX)
-                return response_error(400, "M_INVALID_PARAM", "Upload at most %u signed keys at a time",
+                return response_error(400, "M_INVALID_PARAM",
+                                      "Upload at most %u signed keys at a time",
                                       DEVICE_KEYS_SIGNATURES_MAX);
             take_object(upload, user->string, object);
         }

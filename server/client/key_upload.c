@@ -88,7 +88,8 @@ put_keys(StoreConnection *connection, const Request *request, GError **error)
 {
     const cJSON *one_time = json_get_object(request_json(request), "one_time_keys");
     const cJSON *fallback = json_get_object(request_json(request), "fallback_keys");
-    /* Keys are claimed in the order of upload (MSC4225): microseconds, then the order in the body. */
+    /* Keys are claimed in the order of upload (MSC4225): microseconds, then the order in the body.
+     */
     gint64 order = clock_wall_ms() * 1000;
 
     for (const cJSON *item = one_time != NULL ? one_time->child : NULL; item != NULL;
@@ -144,9 +145,8 @@ stored_device_keys(const Request *request, cJSON **ret_keys, GError **error)
     g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
     g_autoptr(GBytes) json = NULL;
     *ret_keys = NULL;
-    if (connection == NULL ||
-        !key_store_find_device_keys(connection, request_user_id(request),
-                                    request_device_id(request), &json, error))
+    if (connection == NULL || !key_store_find_device_keys(connection, request_user_id(request),
+                                                          request_device_id(request), &json, error))
         return FALSE;
     if (json == NULL)
         return TRUE;

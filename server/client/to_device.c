@@ -8,8 +8,8 @@
 #include "identity/seeded_hash.h"
 #include "server/server.h"
 #include "storage/device_store.h"
-#include "storage/to_device_store.h"
 #include "storage/event_store.h"
+#include "storage/to_device_store.h"
 
 /* What a partner takes as one EDU; a PDU's limit serves for it too. */
 #define TO_DEVICE_EDU_BYTES_MAX 65536u
@@ -111,14 +111,16 @@ sending_apply(LaneBatch *batch, gpointer data, GError **error)
     gpointer name = NULL;
     gpointer edu = NULL;
 
-    if (!to_device_deliver(batch, server, request_user_id(request), request_path(request, "eventType"),
+    if (!to_device_deliver(batch, server, request_user_id(request),
+                           request_path(request, "eventType"),
                            json_get_object(request_json(request), "messages"), error))
         return FALSE;
     g_hash_table_iter_init(&iterator, sending->edus);
     while (g_hash_table_iter_next(&iterator, &name, &edu))
         delivery_queue_edu(batch, server->delivery, name, edu);
     event_store_record_transaction(batch, request_user_id(request), request_device_id(request),
-                          "sendToDevice", request_path(request, "txnId"), "", clock_wall_ms());
+                                   "sendToDevice", request_path(request, "txnId"), "",
+                                   clock_wall_ms());
     return TRUE;
 }
 
@@ -166,17 +168,17 @@ send_to_device_put(Request *request, GError **error)
     const char *user_id = request_user_id(request);
     const char *type = request_path(request, "eventType");
     const cJSON *messages = json_require_object(request_json(request), "messages", error);
-    g_autoptr(GHashTable) remote = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
-                                                         (GDestroyNotify)cJSON_Delete);
+    g_autoptr(GHashTable) remote =
+        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)cJSON_Delete);
     g_autofree char *seen = NULL;
 
     if (messages == NULL || !check_and_sort(messages, server->name, remote, error))
         return NULL;
     {
         g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
-        if (connection == NULL ||
-            !event_store_find_transaction(connection, user_id, request_device_id(request), "sendToDevice",
-                                    request_path(request, "txnId"), &seen, error))
+        if (connection == NULL || !event_store_find_transaction(
+                                      connection, user_id, request_device_id(request),
+                                      "sendToDevice", request_path(request, "txnId"), &seen, error))
             return NULL;
     }
     if (seen != NULL)
@@ -184,8 +186,8 @@ send_to_device_put(Request *request, GError **error)
 
     Sending *sending = g_new0(Sending, 1);
     sending->request = request;
-    sending->edus = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
-                                          (GDestroyNotify)g_bytes_unref);
+    sending->edus =
+        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
     request_keep(request, sending, sending_free);
     GHashTableIter iterator;
     gpointer name = NULL;

@@ -1,6 +1,6 @@
-/* server/partner/keys.c: our users' public keys, for partners.  What a partner may know: device keys, master
- * and self-signing keys; not whom a user has verified, and no device's name.
- * Source: server-server API v1.19, "End-to-End Encryption", "Device Management". */
+/* server/partner/keys.c: our users' public keys, for partners.  What a partner may know: device
+ * keys, master and self-signing keys; not whom a user has verified, and no device's name. Source:
+ * server-server API v1.19, "End-to-End Encryption", "Device Management". */
 #include <string.h>
 
 #include "identity/clock.h"
@@ -18,7 +18,8 @@ is_ours(const Server *server, const char *user_id)
     return user_id[0] == '@' && colon != NULL && strcmp(colon + 1, server->name) == 0;
 }
 
-/* Both questions map user ids of ours to what is wanted of them; other servers' users are not answered for. */
+/* Both questions map user ids of ours to what is wanted of them; other servers' users are not
+ * answered for. */
 static gboolean
 answer_each(Request *request, const char *member, gboolean claim, cJSON *answer, GError **error)
 {
@@ -86,8 +87,7 @@ partner_user_devices_get(Request *request, GError **error)
     while (of_user != NULL && of_user->child != NULL) {
         cJSON *device = cJSON_CreateObject();
         cJSON_AddStringToObject(device, "device_id", of_user->child->string);
-        cJSON_AddItemToObject(device, "keys",
-                              cJSON_DetachItemViaPointer(of_user, of_user->child));
+        cJSON_AddItemToObject(device, "keys", cJSON_DetachItemViaPointer(of_user, of_user->child));
         cJSON_AddItemToArray(devices, device);
     }
     const char *const kinds[][2] = {{"master_keys", "master_key"},
