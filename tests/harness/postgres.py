@@ -69,6 +69,12 @@ def home_for(wanted):
     return Path(f"/var/tmp/chancery-{os.getuid()}-{mark}")
 
 
+def psql(conninfo, text):
+    """Run SQL; the rows come back as lines of tab-separated text."""
+    options = ["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1"]
+    return run([programs() / "psql", *options, "-d", conninfo, "-c", text]).strip()
+
+
 class Cluster:
     """Start it, use `conninfo`, stop it.  A kept @home is found again; without one it is temporary and fast."""
 
@@ -129,17 +135,12 @@ class Cluster:
         return ready.returncode == 0
 
     def sql(self, text, database="postgres", user=None):
-        """Run SQL with psql; the rows come back as lines of tab-separated text."""
-        return run(
-            [programs() / "psql", "-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1"]
-            + ["-d", self.conninfo(database, user), "-c", text]
-        ).strip()
+        return psql(self.conninfo(database, user), text)
 
-    def create_database(self, name, owner=None):
+    def create_database(self, name):
         """Create it unless it is there."""
         if not self.sql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
-            owned = f' OWNER "{owner}"' if owner else ""
-            self.sql(f"CREATE DATABASE \"{name}\"{owned} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
+            self.sql(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
 
     def kill(self):
         """As a crash would: no shutdown of any kind, children included."""
@@ -159,3 +160,35 @@ class Cluster:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class Given:
+    """The cluster that CHANCERY_TEST_DATABASE names.  Each database made here is dropped by drop_all()."""
+
+    def __init__(self):
+        self.base = os.environ["CHANCERY_TEST_DATABASE"]
+        self.suffix = f"_{os.getpid()}"
+        self.made = []
+
+    def conninfo(self, database="postgres", user=None):
+        words = [word for word in self.base.split() if not word.startswith("dbname=")]
+        if user is not None:
+            words = [word for word in words if not word.startswith("user=")] + [f"user={user}"]
+        name = database if database == "postgres" else database + self.suffix
+        return " ".join(words + [f"dbname={name}"])
+
+    def sql(self, text, database="postgres", user=None):
+        return psql(self.conninfo(database, user), text)
+
+    def create_database(self, name):
+        if name not in self.made:
+            psql(
+                self.conninfo(),
+                f"CREATE DATABASE \"{name}{self.suffix}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'",
+            )
+            self.made.append(name)
+
+    def drop_all(self):
+        for name in self.made:
+            psql(self.conninfo(), f'DROP DATABASE IF EXISTS "{name}{self.suffix}" WITH (FORCE)')
+        self.made.clear()

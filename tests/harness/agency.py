@@ -1,0 +1,136 @@
+"""One agency: its national PKI, configuration, database, server process, officers and officials."""
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+from .matrix import Client
+from .processes import ROOT, Failed, run, start, stop, wait_until
+
+MAKE_PKI = ROOT / "tests/pki/make_pki"
+POLICY = "2.999.1.1"
+PASS_PHRASE = "chancery"
+
+
+def program():
+    return Path(os.environ.get("CHANCERY_PROGRAM", ROOT / "build/release/chancery"))
+
+
+class Agency:
+    """@name is the server name ("alpha.example"); @ports: client, federation, certificate."""
+
+    def __init__(self, name, country, home, cluster, ports):
+        self.name, self.country = name, country
+        self.short = name.split(".")[0]
+        self.home = Path(home)
+        self.cluster = cluster
+        self.ports = ports
+        self.pki = self.home / "pki"
+        self.config = self.home / "chancery.conf"
+        self.log = self.home / "log"
+        self.process = None
+        self.officials = {}
+
+    # ---- addresses ----
+
+    @property
+    def url(self):
+        return f"https://localhost:{self.ports['client']}"
+
+    @property
+    def certificate_url(self):
+        return f"https://localhost:{self.ports['certificate']}"
+
+    @property
+    def authority(self):
+        """The CA of servers, for clients."""
+        return self.pki / "server-root.pem"
+
+    def p12(self, person):
+        return self.pki / f"people/{person}.p12"
+
+    # ---- set-up ----
+
+    def make_pki(self, *arguments):
+        return run([MAKE_PKI, "--out", self.pki, *arguments], env={**os.environ, "MAKE_PKI_PASSPHRASE": PASS_PHRASE})
+
+    def prepare(self, people):
+        """PKI, certificates, CRLs, configuration, database: what is there already stays."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        if not (self.pki / "issuing.pem").exists():
+            self.make_pki("ca", "--country", self.country, "--name", self.short.capitalize())
+        self.make_pki("server", self.short, "--host", self.name, "--if-needed")
+        for person in people:
+            self.make_pki("person", person, "--if-needed")
+        self.make_pki("crl")
+        self.write_config()
+        self.cluster.create_database(self.short)
+
+    def write_config(self, **changed):
+        server = {"certificate": f"pki/servers/{self.short}.pem", "key": f"pki/servers/{self.short}.key"}
+        sections = {
+            "server": {"name": self.name, "public_base_url": self.url, "state_directory": "state"},
+            "client": {"listen": f"127.0.0.1:{self.ports['client']}", **server},
+            "federation": {"listen": f"127.0.0.1:{self.ports['federation']}", **server},
+            "certificate": {
+                "listen": f"127.0.0.1:{self.ports['certificate']}", "public_base_url": self.certificate_url, **server,
+            },
+            "identity": {
+                "anchors": "pki/root.pem", "intermediates": "pki/issuing.pem", "crl_directory": "pki/crl",
+                "policy_oids": POLICY,
+            },
+            "database": {"conninfo": self.cluster.conninfo(self.short)},
+        }  # fmt: skip
+        for name, settings in changed.items():
+            sections[name].update(settings)
+        text = "".join(
+            f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()) + "\n"
+            for section, settings in sections.items()
+        )
+        self.config.write_text(text)
+
+    # ---- the process ----
+
+    def chancery(self, command, *arguments, **options):
+        """Run one command of the program to its end."""
+        return run([program(), command, *arguments], cwd=self.home, **options)
+
+    def start(self):
+        with open(self.log, "ab") as log:
+            offset = log.tell()
+            self.process = start(
+                [program(), "serve", "--config", self.config], cwd=self.home, stdout=log, stderr=log
+            )
+
+        def ready():
+            with open(self.log, "rb") as log:
+                log.seek(offset)
+                return re.search(rb"^chancery: ready", log.read(), re.M)
+
+        try:
+            wait_until(ready, f"{self.name} does not get ready", process=self.process)
+        except Failed as failure:
+            stop(self.process)
+            self.process = None
+            raise Failed(f"{failure}\n{self.tail()}") from None
+        return self
+
+    def tail(self, size=3000):
+        return self.log.read_text(errors="replace")[-size:] if self.log.exists() else ""
+
+    def stop(self):
+        """Ends it; the exit status."""
+        if self.process is None:
+            return None
+        process, self.process = self.process, None
+        return stop(process)
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def anonymous(self):
+        return Client(self.url, self.authority)

@@ -1,0 +1,113 @@
+"""The program as an administrator meets it: starts, answers, says what is wrong, stops."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+from harness import tap
+from harness.agency import Agency, program
+from harness.matrix import Refused
+from harness.postgres import Given
+from harness.processes import Failed, free_ports
+
+
+def lone_agency(folder):
+    ports = dict(zip(("client", "federation", "certificate"), free_ports(3)))
+    agency = Agency("alpha.example", "AA", folder, Given(), ports)
+    agency.prepare([])
+    return agency
+
+
+class Program(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="chancery-test-", dir="/tmp")
+        cls.agency = lone_agency(cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.agency.stop()
+        cls.agency.cluster.drop_all()
+        cls.folder.cleanup()
+
+    def tearDown(self):
+        self.agency.stop()
+
+    def test_starts_answers_and_stops(self):
+        """it starts on an empty database, answers, and SIGTERM and SIGINT end it with 0"""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.agency.start()
+            versions = self.agency.anonymous().request("GET", "/_matrix/client/versions")
+            self.assertIn("v1.1", versions["versions"])
+            self.assertIn("v1.13", versions["versions"])
+            began = time.monotonic()
+            self.agency.process.send_signal(number)
+            self.assertEqual(self.agency.process.wait(20), 0, self.agency.tail())
+            self.assertLess(time.monotonic() - began, 10)
+            self.agency.process = None
+
+    def test_well_known(self):
+        """clients find the base URL by /.well-known/matrix/client"""
+        self.agency.start()
+        found = self.agency.anonymous().request("GET", "/.well-known/matrix/client")
+        self.assertEqual(found["m.homeserver"]["base_url"], self.agency.url)
+
+    def test_health_and_readiness(self):
+        """/health and /ready answer 200"""
+        self.agency.start()
+        client = self.agency.anonymous()
+        client.request("GET", "/health")
+        client.request("GET", "/ready")
+
+    def test_only_certificates_let_in(self):
+        """no password, guest, registration or device-code log-in: refused with a sentence"""
+        self.agency.start()
+        client = self.agency.anonymous()
+        types = {flow["type"] for flow in client.get("login")["flows"]}
+        self.assertEqual(types, {"m.login.sso", "m.login.token"})
+        for method, path, body in [
+            ("POST", "/_matrix/client/v3/login", {"type": "m.login.password", "user": "x", "password": "y"}),
+            ("POST", "/_matrix/client/v3/register", {"username": "x", "password": "y"}),
+            ("POST", "/_matrix/client/v3/register?kind=guest", {}),
+        ]:
+            with self.assertRaises(Refused) as caught:
+                client.request(method, path, body)
+            self.assertEqual((caught.exception.status, caught.exception.errcode), (403, "M_FORBIDDEN"), path)
+            self.assertGreater(len(caught.exception.body["error"]), 20)
+
+    def test_unknown_paths(self):
+        """what is not built answers 404 M_UNRECOGNIZED, a wrong method 405"""
+        self.agency.start()
+        client = self.agency.anonymous()
+        for method, path, status in [
+            ("GET", "/_matrix/client/v3/nothing_of_the_kind", 404),
+            ("GET", "/_synapse/admin/v1/register", 404),
+            ("DELETE", "/_matrix/client/versions", 405),
+        ]:
+            with self.assertRaises(Refused) as caught:
+                client.request(method, path)
+            self.assertEqual((caught.exception.status, caught.exception.errcode), (status, "M_UNRECOGNIZED"))
+
+    def test_configuration_mistakes(self):
+        """a mistake in the configuration is named with its cure, and nothing starts"""
+        self.agency.write_config(identity={"policy_oid": "2.999.1.1"})
+        try:
+            with self.assertRaisesRegex(Failed, "did you mean .identity. policy_oids"):
+                self.agency.start()
+        finally:
+            self.agency.write_config()
+
+    def test_help(self):
+        """--help names every command, and each command has its own --help"""
+        shown = subprocess.run([program(), "--help"], capture_output=True, text=True, check=True).stdout
+        for command in ["serve", "migrate", "found", "officer", "enrol", "revoke", "device", "partner", "login",
+                        "check-config", "check-chain"]:  # fmt: skip
+            self.assertRegex(shown, rf"(?m)^  {command}\b")
+            subprocess.run([program(), command, "--help"], stdout=subprocess.DEVNULL, check=True, env={
+                **os.environ, "HOME": self.folder.name})  # fmt: skip
+
+
+tap.main()
