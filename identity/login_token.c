@@ -7,7 +7,9 @@
 #include "identity/token.h"
 #include "storage/login_token_store.h"
 
-enum { REDIRECT_BYTES_MAX = 2048 };
+enum {
+    REDIRECT_BYTES_MAX = 2048
+};
 
 /* ---- redirect addresses ---- */
 
@@ -53,8 +55,8 @@ same_but_for_port(const char *allowed, const char *url)
     if (allowed_rest == NULL || url_rest == NULL)
         return FALSE;
     /* "http://127.0.0.1" in the list stands for its root, as browsers write it. */
-    return strcmp(*allowed_rest != '\0' ? allowed_rest : "/",
-                  *url_rest != '\0' ? url_rest : "/") == 0;
+    return strcmp(*allowed_rest != '\0' ? allowed_rest : "/", *url_rest != '\0' ? url_rest : "/") ==
+           0;
 }
 
 gboolean

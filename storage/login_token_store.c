@@ -1,6 +1,11 @@
 #include "storage/login_token_store.h"
 
-enum { LOGIN_TOKEN_INSERT, LOGIN_TOKEN_TAKE, LOGIN_TOKEN_SWEEP, N_STATEMENTS };
+enum {
+    LOGIN_TOKEN_INSERT,
+    LOGIN_TOKEN_TAKE,
+    LOGIN_TOKEN_SWEEP,
+    N_STATEMENTS
+};
 
 const StoreStatement login_token_statements[] = {
     [LOGIN_TOKEN_INSERT] = {"login_token_insert",

@@ -14,8 +14,8 @@ typedef struct {
 void login_token_row_clear(LoginTokenRow *row);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LoginTokenRow, login_token_row_clear)
 
-gboolean login_token_store_insert(StoreConnection *connection, const LoginTokenRow *row,
-                                  GError **error);
+gboolean
+login_token_store_insert(StoreConnection *connection, const LoginTokenRow *row, GError **error);
 /* Removes the row and gives it: of several who ask, one gets it.  Absent: token_hash NULL. */
 gboolean login_token_store_take(StoreConnection *connection, GBytes *token_hash,
                                 LoginTokenRow *ret_row, GError **error);

@@ -1,6 +1,14 @@
 #include "storage/uia_store.h"
 
-enum { UIA_INSERT, UIA_TRIM, UIA_FIND, UIA_COMPLETE, UIA_TAKE, UIA_SWEEP, N_STATEMENTS };
+enum {
+    UIA_INSERT,
+    UIA_TRIM,
+    UIA_FIND,
+    UIA_COMPLETE,
+    UIA_TAKE,
+    UIA_SWEEP,
+    N_STATEMENTS
+};
 
 const StoreStatement uia_statements[] = {
     [UIA_INSERT] = {"uia_insert",
@@ -64,8 +72,7 @@ static gboolean
 affects_one(StoreConnection *connection, int statement, StoreArguments *arguments,
             gboolean *ret_done, GError **error)
 {
-    g_autoptr(StoreRows) rows =
-        store_run(connection, &uia_statements[statement], arguments, error);
+    g_autoptr(StoreRows) rows = store_run(connection, &uia_statements[statement], arguments, error);
     if (rows == NULL)
         return FALSE;
     *ret_done = store_rows_affected(rows) == 1;

@@ -16,11 +16,11 @@ void uia_row_clear(UiaRow *row);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(UiaRow, uia_row_clear)
 
 /* At most @rows_max of one session: the oldest go. */
-gboolean uia_store_insert(StoreConnection *connection, const UiaRow *row, gint64 rows_max,
-                          GError **error);
+gboolean
+uia_store_insert(StoreConnection *connection, const UiaRow *row, gint64 rows_max, GError **error);
 /* Absent: success with uia_id NULL. */
-gboolean uia_store_find(StoreConnection *connection, const char *uia_id, UiaRow *ret_row,
-                        GError **error);
+gboolean
+uia_store_find(StoreConnection *connection, const char *uia_id, UiaRow *ret_row, GError **error);
 /* FALSE without @error in *ret_done: it was completed, or gone, before. */
 gboolean uia_store_complete(StoreConnection *connection, const char *uia_id, gint64 completed_ms,
                             GBytes *mac, gboolean *ret_done, GError **error);
