@@ -9,11 +9,13 @@
 #include "storage/store.h"
 
 typedef enum {
-    LOG_EVENT = 1,       /* room_id, ref = event id, payload = the event's federation JSON, state_root */
+    LOG_EVENT = 1,       /* room_id, ref = event id, payload = the event's federation JSON, state_root;
+                            user_id = whose membership it changes, for m.room.member alone */
     LOG_ACCOUNT_DATA,    /* user_id, room_id or NULL, ref = type */
     LOG_RECEIPT,         /* room_id, user_id, ref = receipt type */
     LOG_TO_DEVICE,       /* user_id, ref = message id, "DEVICEID/unique": one message for that device */
-    LOG_DEVICE_LIST,     /* user_id: devices or cross-signing keys changed (local or remote user) */
+    LOG_DEVICE_LIST,     /* user_id's devices or keys changed: one entry for each of the user's joined
+                            rooms (room_id), and one without a room for the user alone */
     LOG_ROOM_FORGOTTEN,  /* user_id, room_id */
     LOG_SESSION_END,     /* user_id, ref = device id or NULL for all: sessions died */
     LOG_INVITE,          /* user_id, room_id: an invite, or its end, for a room that we are not in */

@@ -47,16 +47,31 @@ signing_edu(StoreConnection *connection, const char *user_id, GError **error)
 }
 
 gboolean
+device_lists_tell(LaneBatch *batch, const char *user_id, GError **error)
+{
+    StoreConnection *connection = lane_batch_connection(batch, error);
+    g_autoptr(GPtrArray) rooms =
+        connection != NULL ? membership_store_rooms(connection, user_id, "join", error) : NULL;
+    if (rooms == NULL)
+        return FALSE;
+    lane_batch_log(batch, log_entry_new(LOG_DEVICE_LIST, NULL, user_id, NULL));
+    for (guint i = 0; i < rooms->len; i++) {
+        const StoredMembership *room = g_ptr_array_index(rooms, i);
+        lane_batch_log(batch, log_entry_new(LOG_DEVICE_LIST, room->room_id, user_id, NULL));
+    }
+    return TRUE;
+}
+
+gboolean
 device_lists_changed(LaneBatch *batch, Server *server, const char *user_id, const char *device_id,
                      GError **error)
 {
     StoreConnection *connection = lane_batch_connection(batch, error);
     g_autoptr(GPtrArray) servers =
         connection != NULL ? membership_store_servers_sharing(connection, user_id, error) : NULL;
-    if (servers == NULL)
+    if (servers == NULL || !device_lists_tell(batch, user_id, error))
         return FALSE;
 
-    lane_batch_log(batch, log_entry_new(LOG_DEVICE_LIST, NULL, user_id, NULL));
     g_autoptr(GBytes) edu = device_id != NULL ? update_edu(user_id, device_id)
                                               : signing_edu(connection, user_id, error);
     if (edu == NULL)

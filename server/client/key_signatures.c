@@ -176,10 +176,8 @@ upload_apply(LaneBatch *batch, gpointer data, GError **error)
         own_changed |= strcmp(signature->user_id, user_id) == 0;
     }
     /* A signature on another user's master key is seen by the signer alone. */
-    if (!own_changed) {
-        lane_batch_log(batch, log_entry_new(LOG_DEVICE_LIST, NULL, user_id, NULL));
-        return TRUE;
-    }
+    if (!own_changed)
+        return device_lists_tell(batch, user_id, error);
     return device_lists_changed(batch, request_server(upload->request), user_id, NULL, error);
 }
 
