@@ -16,6 +16,8 @@ struct StoreConnection {
     GHashTable *prepared; /* set of const StoreStatement *, known to this session */
     guint warnings;       /* severity WARNING seen since it was last set to 0 */
     gboolean pooled;      /* counted by the pool; the lane's own connections are not */
+    const gint64
+        *cut_at_us; /* or NULL: monotonic time, read atomically; 0 never; then waiting ends */
 };
 
 struct StoreArguments {
@@ -36,10 +38,12 @@ void store_connection_close(StoreConnection *connection);
 /* FALSE when the session is known to have ended; looks at the socket, asks nothing. */
 gboolean store_connection_alive(StoreConnection *connection);
 
-/* Put a statement, with its preparation when it is new, on the way; works in pipeline mode too,
- * where *ret_results (may be NULL) says how many results will come: 1 or 2. */
+/* Make the statement known to the session, if it is not yet; outside pipelines. */
+gboolean store_connection_prepare(StoreConnection *connection, const StoreStatement *statement,
+                                  const StoreArguments *arguments, GError **error);
+/* Put a prepared statement on its way; works in pipeline mode too. */
 gboolean store_connection_send(StoreConnection *connection, const StoreStatement *statement,
-                               const StoreArguments *arguments, guint *ret_results, GError **error);
+                               const StoreArguments *arguments, GError **error);
 /* Wait until the next result is there, sending what is still unsent meanwhile.  *ret_result is NULL
  * at the end of one statement's results.  FALSE with STORE_ERROR_UNAVAILABLE when the connection is
  * lost. */
@@ -50,3 +54,4 @@ gboolean store_connection_exec(StoreConnection *connection, const char *sql, GEr
 /* The error of a failed result, by SQLSTATE. */
 void store_error_from_result(GError **error, const char *what, PGconn *pg, const PGresult *result);
 gsize store_arguments_size(const StoreArguments *arguments);
+gboolean store_arguments_malformed(const StoreArguments *arguments);

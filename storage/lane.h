@@ -11,14 +11,15 @@
  *
  * Failure: a batch that fails is rolled back (rollback hooks run, newest first) and its operations
  * are applied again one by one.  When the connection is lost during COMMIT, the batch's own id in
- * table lane_batch says after reconnecting whether it happened; a warning on COMMIT counts as unknown.
- * While PostgreSQL is away operations answer STORE_ERROR_UNAVAILABLE; those of a batch whose outcome is not
- * known yet are answered when it is known, which is after PostgreSQL is back.
+ * table lane_batch says after reconnecting whether it happened; a warning on COMMIT counts as
+ * unknown. While PostgreSQL is away operations answer STORE_ERROR_UNAVAILABLE; those of a batch
+ * whose outcome is not known yet are answered when it is known, which is after PostgreSQL is back.
  *
- * One lane a database (until rooms have leases): lane_new takes the log over by raising the head's fence, and an
- * older lane, of this process or another, fails with STORE_ERROR_FENCED from then on.
+ * One lane a database (until rooms have leases): lane_new takes the log over by raising the head's
+ * fence, and an older lane, of this process or another, fails with STORE_ERROR_FENCED from then on.
  *
- * For federation/ and server/ (and identity/ for acts that end sessions).  lane_submit: any thread. */
+ * For federation/ and server/ (and identity/ for acts that end sessions).  lane_submit: any thread.
+ */
 #pragma once
 
 #include "storage/log.h"
@@ -28,17 +29,18 @@
 typedef struct Lane Lane;
 typedef struct LaneBatch LaneBatch;
 
-/* Add this operation's statements and log entries.  FALSE with @error: the operation is refused, what it
- * added is taken back, and the rest of the batch goes on.  May run again after a rollback.  May read
- * through lane_batch_connection(), which sees nothing of the open batch. */
+/* Add this operation's statements and log entries.  FALSE with @error: the operation is refused,
+ * what it added is taken back, and the rest of the batch goes on.  May run again after a rollback.
+ * May read through lane_batch_connection(), which sees nothing of the open batch. */
 typedef gboolean (*LaneApply)(LaneBatch *batch, gpointer data, GError **error);
 
-/* Rows that another operation of the same batch wrote are not seen by the reads of this one; when both write the same
- * key with a plain INSERT, the batch is taken back, they run one by one, and the second sees the first.  A unique key
- * that is taken answers STORE_ERROR_CONFLICT. */
+/* Rows that another operation of the same batch wrote are not seen by the reads of this one; when
+ * both write the same key with a plain INSERT, the batch is taken back, they run one by one, and
+ * the second sees the first.  A unique key that is taken answers STORE_ERROR_CONFLICT. */
 
-/* After the commit is durable (@error NULL; @position: of the operation's last log entry, 0 if it has
- * none) or after it was refused or failed.  On the lane thread: hand over and return at once. */
+/* After the commit is durable (@error NULL; @position: of the operation's last log entry, 0 if it
+ * has none) or after it was refused or failed.  On the lane thread: hand over and return at once.
+ */
 typedef void (*LaneDone)(gpointer data, gint64 position, const GError *error);
 
 /* @ring receives every committed entry, in order, before the done functions run.
@@ -50,18 +52,20 @@ void lane_free(Lane *lane);
 
 /* FALSE: the queue is full (STORE_ERROR_BUSY) or the lane stops; done is not called. */
 gboolean lane_submit(Lane *lane, LaneApply apply, LaneDone done, gpointer data, GError **error);
-/* Submit and wait.  Only for commands, start-up, and threads that may wait; never on an HTTP thread or worker. */
+/* Submit and wait.  Only for commands, start-up, and threads that may wait; never on an HTTP thread
+ * or worker. */
 gboolean lane_submit_and_wait(Lane *lane, LaneApply apply, gpointer data, gint64 *ret_position,
                               GError **error);
 
 /* For apply functions.  @arguments and @entry are consumed. */
 void lane_batch_add(LaneBatch *batch, const StoreStatement *statement, StoreArguments *arguments);
 void lane_batch_log(LaneBatch *batch, LogEntry *entry);
-/* An entry of history fetched later: its position falls below every other, it is not put in the ring and its
- * position is not the operation's.  Add the newest first. */
+/* An entry of history fetched later: its position falls below every other, it is not put in the
+ * ring and its position is not the operation's.  Add the newest first. */
 void lane_batch_log_history(LaneBatch *batch, LogEntry *entry);
-/* A statement that needs the position of @entry (borrowed; added before with lane_batch_log): it runs after the log is
- * written, with one more, last argument $n, and finds the position as (SELECT position FROM log_head) - $n. */
+/* A statement that needs the position of @entry (borrowed; added before with lane_batch_log): it
+ * runs after the log is written, with one more, last argument $n, and finds the position as (SELECT
+ * position FROM log_head) - $n. */
 void lane_batch_add_with_position(LaneBatch *batch, const StoreStatement *statement,
                                   StoreArguments *arguments, const LogEntry *entry);
 /* Called when the batch, or this operation in it, is rolled back. */

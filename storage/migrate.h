@@ -1,5 +1,5 @@
-/* storage/migrate.h: the numbered schema changes, storage/migrations/NNNN_name.sql, built into the program.
- * For server/command/migrate.c, the start of the server, and tests. */
+/* storage/migrate.h: the numbered schema changes, storage/migrations/NNNN_name.sql, built into the
+ * program. For server/command/migrate.c, the start of the server, and tests. */
 #pragma once
 
 #include "storage/store.h"

@@ -73,6 +73,12 @@ store_arguments_size(const StoreArguments *arguments)
     return arguments != NULL ? arguments->bytes->len : 0;
 }
 
+gboolean
+store_arguments_malformed(const StoreArguments *arguments)
+{
+    return arguments != NULL && arguments->malformed;
+}
+
 static void
 arguments_append_raw(StoreArguments *arguments, Oid type, const void *data, gsize length)
 {
@@ -377,8 +383,18 @@ connection_notice(void *data, const PGresult *result)
     const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (g_strcmp0(severity, "WARNING") == 0) {
         connection->warnings++;
-        g_warning("PostgreSQL: %s", PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
+        g_message("PostgreSQL: %s", PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
     }
+}
+
+static gboolean
+connection_is_cut(const StoreConnection *connection)
+{
+    gint64 cut_at_us;
+    if (connection->cut_at_us == NULL)
+        return FALSE;
+    cut_at_us = __atomic_load_n(connection->cut_at_us, __ATOMIC_RELAXED);
+    return cut_at_us != 0 && g_get_monotonic_time() >= cut_at_us;
 }
 
 /* Wait for the socket; sends what is unsent.  FALSE after the answer timeout or when it is lost. */
@@ -394,9 +410,9 @@ connection_wait_readable(StoreConnection *connection, gint64 deadline_us)
             return FALSE;
         if (unsent == 1)
             waited.events |= POLLOUT;
-        if (left_ms <= 0 || waited.fd < 0)
+        if (left_ms <= 0 || waited.fd < 0 || connection_is_cut(connection))
             return FALSE;
-        ready = poll(&waited, 1, (int)MIN(left_ms, 1000));
+        ready = poll(&waited, 1, (int)MIN(left_ms, 200));
         if (ready < 0 && errno != EINTR)
             return FALSE;
         if (ready > 0 && (waited.revents & ~POLLOUT) != 0)
@@ -554,61 +570,69 @@ store_connection_alive(StoreConnection *connection)
     return TRUE;
 }
 
+/* Read to the end of one statement's results; FALSE with @error (the first) when one of them is a
+ * failure. */
+static gboolean
+connection_drain(StoreConnection *connection, const char *what, GError **error)
+{
+    gboolean succeeded = TRUE;
+    for (;;) {
+        PGresult *result = NULL;
+        ExecStatusType status;
+        if (!store_connection_next(connection, &result, succeeded ? error : NULL))
+            return FALSE;
+        if (result == NULL)
+            return succeeded;
+        status = PQresultStatus(result);
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && succeeded) {
+            store_error_from_result(error, what, connection->pg, result);
+            succeeded = FALSE;
+        }
+        PQclear(result);
+    }
+}
+
 gboolean
-store_connection_send(StoreConnection *connection, const StoreStatement *statement,
-                      const StoreArguments *arguments, guint *ret_results, GError **error)
+store_connection_prepare(StoreConnection *connection, const StoreStatement *statement,
+                         const StoreArguments *arguments, GError **error)
 {
     guint count = arguments != NULL ? arguments->values->len : 0;
-    g_autofree Oid *types = g_new(Oid, count + 1);
+    g_autofree Oid *types = NULL;
+    if (g_hash_table_contains(connection->prepared, statement))
+        return TRUE;
+    types = g_new(Oid, count + 1);
+    for (guint i = 0; i < count; i++)
+        types[i] = g_array_index(arguments->values, StoreValue, i).type;
+    if (!PQsendPrepare(connection->pg, statement->name, statement->sql, (int)count, types)) {
+        store_error_from_result(error, statement->name, connection->pg, NULL);
+        return FALSE;
+    }
+    if (!connection_drain(connection, statement->name, error))
+        return FALSE;
+    g_hash_table_add(connection->prepared, (gpointer)statement);
+    return TRUE;
+}
+
+gboolean
+store_connection_send(StoreConnection *connection, const StoreStatement *statement,
+                      const StoreArguments *arguments, GError **error)
+{
+    guint count = arguments != NULL ? arguments->values->len : 0;
     g_autofree const char **values = g_new(const char *, count + 1);
     g_autofree int *lengths = g_new(int, count + 1);
     g_autofree int *formats = g_new(int, count + 1);
-    gboolean is_new = !g_hash_table_contains(connection->prepared, statement);
-    gboolean pipelined = PQpipelineStatus(connection->pg) != PQ_PIPELINE_OFF;
 
-    if (arguments != NULL && arguments->malformed) {
-        g_set_error(error, STORE_ERROR, STORE_ERROR_FAILED, "%s: an argument is not UTF-8",
-                    statement->name);
-        return FALSE;
-    }
     for (guint i = 0; i < count; i++) {
         const StoreValue *value = &g_array_index(arguments->values, StoreValue, i);
-        types[i] = value->type;
         values[i] = value->is_null ? NULL : (const char *)arguments->bytes->data + value->offset;
         lengths[i] = (int)value->length;
         formats[i] = 1;
-    }
-    if (is_new) {
-        if (!PQsendPrepare(connection->pg, statement->name, statement->sql, (int)count, types)) {
-            store_error_from_result(error, statement->name, connection->pg, NULL);
-            return FALSE;
-        }
-        while (!pipelined) {
-            PGresult *result = NULL;
-            if (!store_connection_next(connection, &result, error))
-                return FALSE;
-            if (result == NULL)
-                break;
-            if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-                store_error_from_result(error, statement->name, connection->pg, result);
-                PQclear(result);
-                while (store_connection_next(connection, &result, NULL) && result != NULL)
-                    PQclear(result);
-                return FALSE;
-            }
-            PQclear(result);
-        }
-        /* In a pipeline the caller forgets it again when the preparation turns out to have failed.
-         */
-        g_hash_table_add(connection->prepared, (gpointer)statement);
     }
     if (!PQsendQueryPrepared(connection->pg, statement->name, (int)count, values, lengths, formats,
                              1)) {
         store_error_from_result(error, statement->name, connection->pg, NULL);
         return FALSE;
     }
-    if (ret_results != NULL)
-        *ret_results = is_new ? 2 : 1;
     return TRUE;
 }
 
@@ -752,19 +776,20 @@ store_run(StoreConnection *connection, const StoreStatement *statement, StoreArg
     PGresult *result = NULL;
 
     connection->warnings = 0;
-    if (!store_connection_send(connection, statement, owned, NULL, error) ||
+    if (store_arguments_malformed(owned)) {
+        g_set_error(error, STORE_ERROR, STORE_ERROR_FAILED, "%s: an argument is not UTF-8",
+                    statement->name);
+        return NULL;
+    }
+    if (!store_connection_prepare(connection, statement, owned, error) ||
+        !store_connection_send(connection, statement, owned, error) ||
         !store_connection_next(connection, &result, error))
         return NULL;
     rows = g_new0(StoreRows, 1);
     rows->result = result;
-    for (;;) { /* to the end of the results, so that the connection is free again */
-        PGresult *more = NULL;
-        if (!store_connection_next(connection, &more, error))
-            return NULL;
-        if (more == NULL)
-            break;
-        PQclear(more);
-    }
+    /* To the end of the results, so that the connection is free again. */
+    if (!connection_drain(connection, statement->name, error))
+        return NULL;
     if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK) {
         store_error_from_result(error, statement->name, connection->pg, result);
         return NULL;

@@ -18,9 +18,9 @@ typedef enum {
     STORE_ERROR_UNAVAILABLE, /* no database just now: 503, try again */
     STORE_ERROR_BUSY,        /* a bounded queue or the pool is full: 503 with Retry-After */
     STORE_ERROR_FAILED,      /* a statement failed: our mistake, 500 */
-    STORE_ERROR_CONFLICT,    /* serialisation or deadlock: the caller may run the transaction again */
-    STORE_ERROR_NEWER,       /* the database was made by a newer program */
-    STORE_ERROR_FENCED,      /* another process has taken over: stop */
+    STORE_ERROR_CONFLICT, /* serialisation or deadlock: the caller may run the transaction again */
+    STORE_ERROR_NEWER,    /* the database was made by a newer program */
+    STORE_ERROR_FENCED,   /* another process has taken over: stop */
 } StoreError;
 
 /* One named statement, prepared on first use of each connection.  Every statements[] table of a
@@ -35,17 +35,17 @@ typedef struct StoreArguments StoreArguments;
 StoreArguments *store_arguments_new(void);
 void store_arguments_free(StoreArguments *arguments);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreArguments, store_arguments_free)
-void store_arguments_text(StoreArguments *arguments, const char *value);          /* NULL is NULL */
-void store_arguments_integer(StoreArguments *arguments, gint64 value);            /* bigint */
+void store_arguments_text(StoreArguments *arguments, const char *value); /* NULL is NULL */
+void store_arguments_integer(StoreArguments *arguments, gint64 value);   /* bigint */
 void store_arguments_boolean(StoreArguments *arguments, gboolean value);
-void store_arguments_bytes(StoreArguments *arguments, GBytes *value);             /* NULL is NULL */
+void store_arguments_bytes(StoreArguments *arguments, GBytes *value); /* NULL is NULL */
 void store_arguments_data(StoreArguments *arguments, const void *data, gsize length);
 void store_arguments_null(StoreArguments *arguments);
 void store_arguments_text_array(StoreArguments *arguments, const char *const *values, gsize count);
 void store_arguments_integer_array(StoreArguments *arguments, const gint64 *values, gsize count);
 void store_arguments_bytes_array(StoreArguments *arguments, GBytes *const *values, gsize count);
-/* Shorthand: one letter a value: t const char *, i gint64, b gboolean, y GBytes *, 0 (no value) NULL.
- * store_arguments("tti", room_id, user_id, (gint64)5).  Integers MUST be cast to gint64. */
+/* Shorthand: one letter a value: t const char *, i gint64, b gboolean, y GBytes *, 0 (no value)
+ * NULL. store_arguments("tti", room_id, user_id, (gint64)5).  Integers MUST be cast to gint64. */
 StoreArguments *store_arguments(const char *types, ...);
 
 /* The rows of a result.  Row and column count from 0; values are borrowed from the rows. */
@@ -59,7 +59,8 @@ const char *store_rows_text(const StoreRows *rows, guint row, guint column); /* 
 gint64 store_rows_integer(const StoreRows *rows, guint row, guint column);   /* 0 for NULL */
 gboolean store_rows_boolean(const StoreRows *rows, guint row, guint column);
 const void *store_rows_data(const StoreRows *rows, guint row, guint column, gsize *ret_length);
-GBytes *store_rows_bytes(const StoreRows *rows, guint row, guint column); /* a copy; NULL for NULL */
+GBytes *
+store_rows_bytes(const StoreRows *rows, guint row, guint column); /* a copy; NULL for NULL */
 
 typedef struct StorePool StorePool;
 typedef struct StoreConnection StoreConnection;
@@ -85,6 +86,7 @@ gboolean store_do(StoreConnection *connection, const StoreStatement *statement,
 /* A transaction is opened by the caller who knows its meaning.  store_commit() is durable when it
  * returns TRUE. */
 gboolean store_begin(StoreConnection *connection, GError **error);
-gboolean store_begin_snapshot(StoreConnection *connection, GError **error); /* repeatable read, read only */
+gboolean
+store_begin_snapshot(StoreConnection *connection, GError **error); /* repeatable read, read only */
 gboolean store_commit(StoreConnection *connection, GError **error);
 void store_rollback(StoreConnection *connection);

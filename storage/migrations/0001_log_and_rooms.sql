@@ -8,9 +8,10 @@ CREATE TABLE log_head (
     position bigint NOT NULL, -- of the newest entry
     history bigint NOT NULL,  -- of the oldest fetched entry; falls from 0
     epoch bigint NOT NULL,    -- raised when a standby is promoted
-    fence bigint NOT NULL     -- raised by each lane that takes the log over
+    fence bigint NOT NULL,    -- raised by each lane that takes the log over, or finds it again
+    holder text COLLATE "C" NOT NULL -- random name of that lane
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
-INSERT INTO log_head (position, history, epoch, fence) VALUES (0, 0, 1, 0);
+INSERT INTO log_head (position, history, epoch, fence, holder) VALUES (0, 0, 1, 0, '');
 
 CREATE TABLE log (
     position bigint PRIMARY KEY,

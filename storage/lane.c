@@ -1,0 +1,913 @@
+#include "storage/lane.h"
+
+#include <string.h>
+
+#include "storage/connection.h"
+
+/* One batch at most; what is more waits for the next. */
+#define BATCH_OPERATIONS_MAX 512
+#define BATCH_BYTES_MAX (4 * 1024 * 1024)
+/* Own ids of past batches are of use only until their answer has come. */
+#define BATCH_TRIM_EVERY 256
+/* How often an operation is tried again after a deadlock or a lost connection. */
+#define OPERATION_TRIES_MAX 4
+#define NOT_NULL_VIOLATION "23502"
+#define RECONNECT_PAUSE_MIN_MS 20
+#define RECONNECT_PAUSE_MAX_MS 500
+
+enum {
+    LANE_TAKE,
+    LANE_TAKE_AGAIN,
+    LANE_BEGIN,
+    LANE_COMMIT,
+    LANE_WRITE,
+    LANE_ASK,
+    LANE_TRIM,
+    LANE_TRIM_OLD
+};
+
+const StoreStatement lane_statements[] = {
+    /* The lock on the head makes a predecessor's batch either durable before this, or impossible
+       after. */
+    [LANE_TAKE] = {"lane_take", "UPDATE log_head SET fence = fence + 1, holder = $1"
+                                " RETURNING epoch, position, fence"},
+    [LANE_TAKE_AGAIN] = {"lane_take_again",
+                         "UPDATE log_head SET fence = fence + 1 WHERE holder = $1"
+                         " RETURNING epoch, position, fence"},
+    [LANE_BEGIN] = {"lane_begin", "BEGIN"},
+    [LANE_COMMIT] = {"lane_commit", "COMMIT"},
+    /* Lock and move the head, give out the positions, write the entries and the batch's own id: one
+     * statement, so that the head is locked for one statement and the commit.  No head (another
+     * fence, another epoch) makes the position NULL, which the table refuses: nothing of the batch
+     * happens. */
+    [LANE_WRITE] =
+        {"lane_write",
+         "WITH head AS ("
+         " UPDATE log_head SET position = position + $3, history = history - $4"
+         " WHERE fence = $1 AND epoch = $5 RETURNING position, history),"
+         " written AS ("
+         " INSERT INTO log (position, kind, room_id, user_id, ref, state_root, committed_ms)"
+         " SELECT CASE WHEN n <= $3 THEN head.position - $3 + n ELSE head.history + $4 - (n - $3) "
+         "END,"
+         "  kind, room_id, user_id, ref, state_root, $6"
+         " FROM head, unnest($7::bigint[], $8::text[], $9::text[], $10::text[], $11::bytea[])"
+         "  WITH ORDINALITY AS entry (kind, room_id, user_id, ref, state_root, n))"
+         " INSERT INTO lane_batch (fence, number, position, history)"
+         " VALUES ($1, $2, (SELECT position FROM head), (SELECT history FROM head))"
+         " RETURNING position, history"},
+    [LANE_ASK] = {"lane_ask",
+                  "SELECT position, history FROM lane_batch WHERE fence = $1 AND number = $2"},
+    [LANE_TRIM] = {"lane_trim", "DELETE FROM lane_batch WHERE fence = $1 AND number < $2"},
+    /* A predecessor may still have to ask; a hundred take-overs later nobody does. */
+    [LANE_TRIM_OLD] = {"lane_trim_old", "DELETE FROM lane_batch WHERE fence < $1 - 100"},
+};
+const guint lane_statement_count = G_N_ELEMENTS(lane_statements);
+
+typedef struct {
+    LaneApply apply;
+    LaneDone done;
+    gpointer data;
+    guint tries;
+    LogEntry *last_entry; /* owned; of the present batch; NULL if it logs nothing */
+} LaneOperation;
+
+typedef struct {
+    const StoreStatement *statement;
+    StoreArguments *arguments; /* owned */
+    guint entry;               /* only with position: index of its entry */
+} LaneWrite;
+
+typedef struct {
+    void (*hook)(gpointer data);
+    gpointer data;
+} LaneHook;
+
+struct LaneBatch {
+    Lane *lane;
+    GPtrArray *operations; /* of LaneOperation, owned, in order */
+    GArray *writes;        /* of LaneWrite */
+    GArray *late_writes;   /* of LaneWrite, with position */
+    GPtrArray *entries;    /* of LogEntry */
+    GPtrArray *history;    /* of LogEntry, newest first */
+    GArray *hooks;         /* of LaneHook */
+    gsize bytes;
+    const char *malformed; /* name of a statement of the present operation with bad text, or NULL */
+    gint64 number;         /* its own id, with @fence, once it was on its way */
+    gint64 fence;
+};
+
+struct Lane {
+    StorePool *pool;
+    LogRing *ring;
+    GThread *thread;
+    char *name; /* random; says in the head who holds the log */
+
+    GMutex lock;
+    GCond wake;
+    GQueue queue; /* of LaneOperation */
+    guint operations_max;
+    gboolean stopping;
+    gint64 give_up_at_us; /* atomic; monotonic time; 0: not stopping */
+
+    /* the lane thread's own */
+    StoreConnection *writer; /* NULL while PostgreSQL is away */
+    StoreConnection *reader; /* opened when first asked for */
+    LogHead head;
+    gint64 fence;
+    gint64 number; /* of the last batch */
+    gboolean fenced;
+};
+
+typedef enum {
+    OUTCOME_COMMITTED,
+    OUTCOME_ROLLED_BACK, /* surely */
+    OUTCOME_UNKNOWN,
+} Outcome;
+
+/* --- batches --- */
+
+static void
+lane_write_clear(gpointer data)
+{
+    LaneWrite *write = data;
+    g_clear_pointer(&write->arguments, store_arguments_free);
+}
+
+static LaneBatch *
+batch_new(Lane *lane)
+{
+    LaneBatch *batch = g_new0(LaneBatch, 1);
+    batch->lane = lane;
+    batch->operations = g_ptr_array_new_with_free_func(g_free);
+    batch->writes = g_array_new(FALSE, TRUE, sizeof(LaneWrite));
+    batch->late_writes = g_array_new(FALSE, TRUE, sizeof(LaneWrite));
+    g_array_set_clear_func(batch->writes, lane_write_clear);
+    g_array_set_clear_func(batch->late_writes, lane_write_clear);
+    batch->entries = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
+    batch->history = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
+    batch->hooks = g_array_new(FALSE, TRUE, sizeof(LaneHook));
+    return batch;
+}
+
+static void
+batch_free(LaneBatch *batch)
+{
+    g_ptr_array_unref(batch->operations);
+    g_array_unref(batch->writes);
+    g_array_unref(batch->late_writes);
+    g_ptr_array_unref(batch->entries);
+    g_ptr_array_unref(batch->history);
+    g_array_unref(batch->hooks);
+    g_free(batch);
+}
+
+static gboolean
+batch_is_empty(const LaneBatch *batch)
+{
+    return batch->writes->len == 0 && batch->entries->len == 0 && batch->history->len == 0;
+}
+
+/* Newest first, down to @count hooks. */
+static void
+batch_run_hooks(LaneBatch *batch, guint count)
+{
+    while (batch->hooks->len > count) {
+        LaneHook hook = g_array_index(batch->hooks, LaneHook, batch->hooks->len - 1);
+        g_array_set_size(batch->hooks, batch->hooks->len - 1);
+        hook.hook(hook.data);
+    }
+}
+
+static void
+batch_note_arguments(LaneBatch *batch, const StoreStatement *statement,
+                     const StoreArguments *arguments)
+{
+    batch->bytes += store_arguments_size(arguments) + 64;
+    if (store_arguments_malformed(arguments))
+        batch->malformed = statement->name;
+}
+
+void
+lane_batch_add(LaneBatch *batch, const StoreStatement *statement, StoreArguments *arguments)
+{
+    LaneWrite write = {statement, arguments, 0};
+    batch_note_arguments(batch, statement, arguments);
+    g_array_append_val(batch->writes, write);
+}
+
+static void
+batch_note_entry(LaneBatch *batch, const LogEntry *entry)
+{
+    batch->bytes += 256 + (entry->payload != NULL ? g_bytes_get_size(entry->payload) : 0);
+    if ((entry->room_id != NULL && !g_utf8_validate(entry->room_id, -1, NULL)) ||
+        (entry->user_id != NULL && !g_utf8_validate(entry->user_id, -1, NULL)) ||
+        (entry->ref != NULL && !g_utf8_validate(entry->ref, -1, NULL)))
+        batch->malformed = "a log entry";
+}
+
+void
+lane_batch_log(LaneBatch *batch, LogEntry *entry)
+{
+    batch_note_entry(batch, entry);
+    g_ptr_array_add(batch->entries, entry);
+}
+
+void
+lane_batch_log_history(LaneBatch *batch, LogEntry *entry)
+{
+    batch_note_entry(batch, entry);
+    g_ptr_array_add(batch->history, entry);
+}
+
+void
+lane_batch_add_with_position(LaneBatch *batch, const StoreStatement *statement,
+                             StoreArguments *arguments, const LogEntry *entry)
+{
+    LaneWrite write = {statement, arguments, 0};
+    gboolean found = g_ptr_array_find(batch->entries, entry, &write.entry);
+    g_assert(found);
+    batch_note_arguments(batch, statement, arguments);
+    g_array_append_val(batch->late_writes, write);
+}
+
+void
+lane_batch_on_rollback(LaneBatch *batch, void (*hook)(gpointer data), gpointer data)
+{
+    LaneHook added = {hook, data};
+    g_array_append_val(batch->hooks, added);
+}
+
+StoreConnection *
+lane_batch_connection(LaneBatch *batch, GError **error)
+{
+    Lane *lane = batch->lane;
+    if (lane->reader != NULL) {
+        store_rollback(lane->reader); /* an apply function may have left a snapshot open */
+        if (!store_connection_alive(lane->reader))
+            g_clear_pointer(&lane->reader, store_connection_close);
+    }
+    if (lane->reader == NULL) {
+        lane->reader = store_connection_open(lane->pool, error);
+        if (lane->reader != NULL)
+            lane->reader->cut_at_us = &lane->give_up_at_us;
+    }
+    return lane->reader;
+}
+
+/* Let @operation add its part.  Refused: its part is taken back, it is told, and it is gone. */
+static void
+batch_apply(LaneBatch *batch, LaneOperation *operation)
+{
+    g_autoptr(GError) error = NULL;
+    guint writes = batch->writes->len, late_writes = batch->late_writes->len;
+    guint entries = batch->entries->len, history = batch->history->len, hooks = batch->hooks->len;
+    gboolean accepted;
+
+    batch->malformed = NULL;
+    operation->tries++;
+    accepted = operation->apply(batch, operation->data, &error);
+    if (accepted && batch->malformed != NULL) {
+        g_set_error(&error, STORE_ERROR, STORE_ERROR_FAILED, "%s: text is not UTF-8",
+                    batch->malformed);
+        accepted = FALSE;
+    }
+    if (accepted) {
+        g_clear_pointer(&operation->last_entry, log_entry_unref);
+        if (batch->entries->len > entries)
+            operation->last_entry =
+                log_entry_ref(g_ptr_array_index(batch->entries, batch->entries->len - 1));
+        g_ptr_array_add(batch->operations, operation);
+        return;
+    }
+    batch_run_hooks(batch, hooks);
+    g_array_set_size(batch->writes, writes);
+    g_array_set_size(batch->late_writes, late_writes);
+    g_ptr_array_set_size(batch->entries, (gint)entries);
+    g_ptr_array_set_size(batch->history, (gint)history);
+    if (error == NULL)
+        g_set_error(&error, STORE_ERROR, STORE_ERROR_FAILED, "refused without a reason");
+    operation->done(operation->data, 0, error);
+    g_clear_pointer(&operation->last_entry, log_entry_unref);
+    g_free(operation);
+}
+
+static void
+operation_finish(LaneOperation *operation, const GError *error)
+{
+    gint64 position =
+        error == NULL && operation->last_entry != NULL ? operation->last_entry->position : 0;
+    operation->done(operation->data, position, error);
+    g_clear_pointer(&operation->last_entry, log_entry_unref);
+    g_free(operation);
+}
+
+/* Take the operations out of a batch, so that they can be tried again or finished. */
+static GQueue *
+batch_release_operations(LaneBatch *batch)
+{
+    GQueue *operations = g_queue_new();
+    for (guint i = 0; i < batch->operations->len; i++)
+        g_queue_push_tail(operations, g_ptr_array_index(batch->operations, i));
+    g_ptr_array_set_free_func(batch->operations, NULL);
+    g_ptr_array_set_size(batch->operations, 0);
+    return operations;
+}
+
+/* @error NULL: they are told of their success. */
+static void
+operations_finish(GQueue *operations, const GError *error)
+{
+    LaneOperation *operation;
+    while ((operation = g_queue_pop_head(operations)) != NULL)
+        operation_finish(operation, error);
+}
+
+/* --- the connection and the head --- */
+
+static gboolean
+lane_gives_up(Lane *lane)
+{
+    gint64 at_us = __atomic_load_n(&lane->give_up_at_us, __ATOMIC_RELAXED);
+    return at_us != 0 && g_get_monotonic_time() >= at_us;
+}
+
+/* A new session that holds the log: the first time by name, later only if it is still ours.  When
+ * this commits without a warning everything that the log held before is durable too, on the standby
+ * as well. */
+static gboolean
+lane_take(Lane *lane, gboolean first, GError **error)
+{
+    const StoreStatement *statement = &lane_statements[first ? LANE_TAKE : LANE_TAKE_AGAIN];
+    StoreConnection *connection = store_connection_open(lane->pool, error);
+    g_autoptr(StoreRows) rows = NULL;
+    LogHead before = lane->head;
+
+    if (connection == NULL)
+        return FALSE;
+    connection->cut_at_us = &lane->give_up_at_us;
+    rows = store_run(connection, statement, store_arguments("t", lane->name), error);
+    if (rows == NULL) {
+        store_connection_close(connection);
+        return FALSE;
+    }
+    g_clear_pointer(&lane->writer, store_connection_close);
+    lane->writer = connection;
+    if (store_rows_count(rows) != 1) {
+        lane->fenced = TRUE;
+        return TRUE; /* we know where we stand; whoever asks for a write is told */
+    }
+    lane->head.epoch = store_rows_integer(rows, 0, 0);
+    lane->head.position = store_rows_integer(rows, 0, 1);
+    lane->fence = store_rows_integer(rows, 0, 2);
+    lane->number = 0;
+    if (first || before.epoch != lane->head.epoch) {
+        g_autoptr(GPtrArray) none = g_ptr_array_new();
+        log_ring_append(lane->ring, lane->head, none);
+    }
+    return store_do(connection, &lane_statements[LANE_TRIM_OLD], store_arguments("i", lane->fence),
+                    error);
+}
+
+static void
+set_fenced_error(GError **error)
+{
+    g_set_error(error, STORE_ERROR, STORE_ERROR_FENCED, "another process writes the log now");
+}
+
+static gboolean
+lane_ready(Lane *lane, GError **error)
+{
+    if (lane->writer != NULL && !store_connection_alive(lane->writer))
+        g_clear_pointer(&lane->writer, store_connection_close);
+    if (!lane->fenced && lane->writer == NULL && !lane_take(lane, FALSE, error)) {
+        g_clear_pointer(&lane->writer, store_connection_close);
+        return FALSE;
+    }
+    if (lane->fenced) {
+        set_fenced_error(error);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/* --- sending --- */
+
+static StoreArguments *
+batch_log_arguments(LaneBatch *batch)
+{
+    guint entries = batch->entries->len, history = batch->history->len, count = entries + history;
+    g_autofree gint64 *kinds = g_new(gint64, count + 1);
+    g_autofree const char **rooms = g_new(const char *, count + 1);
+    g_autofree const char **users = g_new(const char *, count + 1);
+    g_autofree const char **refs = g_new(const char *, count + 1);
+    g_autofree GBytes **roots = g_new(GBytes *, count + 1);
+    gint64 now_ms = g_get_real_time() / 1000;
+    StoreArguments *arguments =
+        store_arguments("iiiiii", batch->fence, batch->number, (gint64)entries, (gint64)history,
+                        batch->lane->head.epoch, now_ms);
+    for (guint i = 0; i < count; i++) {
+        LogEntry *entry = i < entries ? g_ptr_array_index(batch->entries, i)
+                                      : g_ptr_array_index(batch->history, i - entries);
+        entry->committed_ms = now_ms;
+        kinds[i] = entry->kind;
+        rooms[i] = entry->room_id;
+        users[i] = entry->user_id;
+        refs[i] = entry->ref;
+        roots[i] = entry->state_root;
+    }
+    store_arguments_integer_array(arguments, kinds, count);
+    store_arguments_text_array(arguments, rooms, count);
+    store_arguments_text_array(arguments, users, count);
+    store_arguments_text_array(arguments, refs, count);
+    store_arguments_bytes_array(arguments, roots, count);
+    return arguments;
+}
+
+/* Everything of the batch as one list: BEGIN, the writes, the log, the late writes, COMMIT. */
+static GArray *
+batch_complete(LaneBatch *batch, guint *ret_log_index)
+{
+    GArray *all = g_array_new(FALSE, TRUE, sizeof(LaneWrite));
+    LaneWrite write = {&lane_statements[LANE_BEGIN], NULL, 0};
+    g_array_set_clear_func(all, lane_write_clear);
+    g_array_append_val(all, write);
+    if (batch->writes->len > 0)
+        g_array_append_vals(all, batch->writes->data, batch->writes->len);
+    if (batch->number % BATCH_TRIM_EVERY == 0) {
+        write.statement = &lane_statements[LANE_TRIM];
+        write.arguments = store_arguments("ii", batch->fence, batch->number);
+        g_array_append_val(all, write);
+    }
+    *ret_log_index = all->len;
+    write.statement = &lane_statements[LANE_WRITE];
+    write.arguments = batch_log_arguments(batch);
+    g_array_append_val(all, write);
+    for (guint i = 0; i < batch->late_writes->len; i++) {
+        write = g_array_index(batch->late_writes, LaneWrite, i);
+        if (write.arguments == NULL)
+            write.arguments = store_arguments_new();
+        store_arguments_integer(write.arguments, (gint64)batch->entries->len - 1 - write.entry);
+        g_array_append_val(all, write);
+    }
+    write.statement = &lane_statements[LANE_COMMIT];
+    write.arguments = NULL;
+    g_array_append_val(all, write);
+    /* The arguments are @all's now. */
+    g_array_set_clear_func(batch->writes, NULL);
+    g_array_set_size(batch->writes, 0);
+    g_array_set_clear_func(batch->late_writes, NULL);
+    g_array_set_size(batch->late_writes, 0);
+    return all;
+}
+
+/* Read one pipelined statement's results.  The first failure of the batch goes to @error. */
+static gboolean
+pipeline_read(StoreConnection *connection, const char *name, PGresult **ret_result,
+              gboolean *failed, GError **error)
+{
+    *ret_result = NULL;
+    for (;;) {
+        PGresult *result = NULL;
+        if (!store_connection_next(connection, &result, *failed ? NULL : error))
+            return FALSE;
+        if (result == NULL)
+            return TRUE;
+        switch (PQresultStatus(result)) {
+        case PGRES_COMMAND_OK:
+        case PGRES_TUPLES_OK:
+        case PGRES_PIPELINE_ABORTED:
+            break;
+        default:
+            if (!*failed)
+                store_error_from_result(error, name, connection->pg, result);
+            *failed = TRUE;
+            break;
+        }
+        g_clear_pointer(ret_result, PQclear);
+        *ret_result = result;
+    }
+}
+
+static gint64
+result_integer(const PGresult *result, int column)
+{
+    guint64 network;
+    g_assert(PQgetlength(result, 0, column) == (int)sizeof network);
+    memcpy(&network, PQgetvalue(result, 0, column), sizeof network);
+    return (gint64)GUINT64_FROM_BE(network);
+}
+
+static void
+batch_give_positions(LaneBatch *batch, gint64 position, gint64 history)
+{
+    guint entries = batch->entries->len, older = batch->history->len;
+    for (guint i = 0; i < entries; i++)
+        ((LogEntry *)g_ptr_array_index(batch->entries, i))->position = position - entries + 1 + i;
+    for (guint i = 0; i < older; i++)
+        ((LogEntry *)g_ptr_array_index(batch->history, i))->position = history + older - 1 - i;
+    batch->lane->head.position = position;
+}
+
+static Outcome
+batch_read_outcome(LaneBatch *batch, StoreConnection *writer, const GArray *all, guint log_index,
+                   GError **error)
+{
+    gboolean failed = FALSE, committed = FALSE, head_refused = FALSE;
+    gint64 position = 0, history = 0;
+    PGresult *result = NULL;
+
+    for (guint i = 0; i < all->len; i++) {
+        const char *name = g_array_index(all, LaneWrite, i).statement->name;
+        gboolean failed_before = failed;
+        if (!pipeline_read(writer, name, &result, &failed, error)) {
+            PQclear(result);
+            return OUTCOME_UNKNOWN;
+        }
+        if (failed && !failed_before && i == log_index &&
+            g_strcmp0(PQresultErrorField(result, PG_DIAG_SQLSTATE), NOT_NULL_VIOLATION) == 0)
+            head_refused = TRUE;
+        if (!failed && i == log_index && PQntuples(result) == 1) {
+            position = result_integer(result, 0);
+            history = result_integer(result, 1);
+        }
+        if (!failed && i == all->len - 1)
+            committed = strcmp(PQcmdStatus(result), "COMMIT") == 0;
+        PQclear(result);
+    }
+    /* The answer to the sync that ends the pipeline. */
+    if (!store_connection_next(writer, &result, failed ? NULL : error))
+        return OUTCOME_UNKNOWN;
+    g_assert(PQresultStatus(result) == PGRES_PIPELINE_SYNC);
+    PQclear(result);
+    if (!PQexitPipelineMode(writer->pg)) {
+        if (!failed)
+            store_error_from_result(error, "pipeline", writer->pg, NULL);
+        return OUTCOME_UNKNOWN;
+    }
+    if (committed && writer->warnings == 0) {
+        batch_give_positions(batch, position, history);
+        return OUTCOME_COMMITTED;
+    }
+    if (!failed)
+        g_set_error(error, STORE_ERROR, STORE_ERROR_UNAVAILABLE,
+                    "PostgreSQL warned on COMMIT; whether it is durable is not known");
+    if (!failed)
+        return OUTCOME_UNKNOWN;
+    store_rollback(writer);
+    /* No head with our fence and epoch: whether we still hold the log must be asked too. */
+    return head_refused ? OUTCOME_UNKNOWN : OUTCOME_ROLLED_BACK;
+}
+
+/* Send the batch and learn what became of it.  @error is set unless it is committed. */
+static Outcome
+batch_commit(LaneBatch *batch, GError **error)
+{
+    StoreConnection *writer = batch->lane->writer;
+    guint log_index = 0;
+    g_autoptr(GArray) all = NULL;
+
+    batch->fence = batch->lane->fence;
+    batch->number = ++batch->lane->number;
+    all = batch_complete(batch, &log_index);
+    for (guint i = 0; i < all->len; i++) {
+        const LaneWrite *write = &g_array_index(all, LaneWrite, i);
+        if (!store_connection_prepare(writer, write->statement, write->arguments, error))
+            return PQstatus(writer->pg) == CONNECTION_OK ? OUTCOME_ROLLED_BACK : OUTCOME_UNKNOWN;
+    }
+    writer->warnings = 0;
+    if (!PQenterPipelineMode(writer->pg)) {
+        store_error_from_result(error, "pipeline", writer->pg, NULL);
+        return OUTCOME_UNKNOWN;
+    }
+    for (guint i = 0; i < all->len; i++) {
+        const LaneWrite *write = &g_array_index(all, LaneWrite, i);
+        if (!store_connection_send(writer, write->statement, write->arguments, error))
+            return OUTCOME_UNKNOWN;
+    }
+    if (!PQpipelineSync(writer->pg)) {
+        store_error_from_result(error, "pipeline", writer->pg, NULL);
+        return OUTCOME_UNKNOWN;
+    }
+    return batch_read_outcome(batch, writer, all, log_index, error);
+}
+
+/* --- the thread --- */
+
+static GQueue *
+lane_take_queue(Lane *lane)
+{
+    GQueue *taken = g_queue_new();
+    g_mutex_lock(&lane->lock);
+    while (taken->length < BATCH_OPERATIONS_MAX && lane->queue.length > 0)
+        g_queue_push_tail_link(taken, g_queue_pop_head_link(&lane->queue));
+    g_mutex_unlock(&lane->lock);
+    return taken;
+}
+
+/* While the database is away whoever comes is told so at once. */
+static void
+lane_refuse_queued(Lane *lane)
+{
+    g_autoptr(GError) error =
+        g_error_new_literal(STORE_ERROR, STORE_ERROR_UNAVAILABLE, "PostgreSQL is away");
+    for (;;) {
+        GQueue *queued = lane_take_queue(lane);
+        gboolean none = queued->length == 0;
+        operations_finish(queued, error);
+        g_queue_free(queued);
+        if (none)
+            return;
+    }
+}
+
+static void
+lane_pause(Lane *lane, guint pause_ms)
+{
+    gint64 until_us = g_get_monotonic_time() + (gint64)pause_ms * 1000;
+    gboolean in_time = TRUE;
+    while (in_time) {
+        g_mutex_lock(&lane->lock);
+        while (in_time && lane->queue.length == 0)
+            in_time = g_cond_wait_until(&lane->wake, &lane->lock, until_us);
+        g_mutex_unlock(&lane->lock);
+        lane_refuse_queued(lane);
+    }
+}
+
+static gboolean
+batch_ask(LaneBatch *batch, gboolean *ret_happened, GError **error)
+{
+    g_autoptr(StoreRows) rows =
+        store_run(batch->lane->writer, &lane_statements[LANE_ASK],
+                  store_arguments("ii", batch->fence, batch->number), error);
+    if (rows == NULL)
+        return FALSE;
+    *ret_happened = store_rows_count(rows) > 0;
+    if (*ret_happened) {
+        gint64 head = batch->lane->head.position;
+        batch_give_positions(batch, store_rows_integer(rows, 0, 0), store_rows_integer(rows, 0, 1));
+        batch->lane->head.position = MAX(head, batch->lane->head.position);
+    }
+    return TRUE;
+}
+
+/* The connection went away with the batch under way.  Come back with a higher fence, after which
+ * the batch either is there or never will be; then ask.  UNKNOWN only when the lane has to end
+ * before that. */
+static Outcome
+batch_find_out(LaneBatch *batch)
+{
+    Lane *lane = batch->lane;
+    guint pause_ms = RECONNECT_PAUSE_MIN_MS;
+    g_clear_pointer(&lane->writer, store_connection_close);
+    while (!lane_gives_up(lane)) {
+        g_autoptr(GError) error = NULL;
+        gboolean happened = FALSE;
+        if (lane_take(lane, FALSE, &error) && batch_ask(batch, &happened, &error))
+            return happened ? OUTCOME_COMMITTED : OUTCOME_ROLLED_BACK;
+        g_debug("lane: not back yet: %s", error->message);
+        g_clear_pointer(&lane->writer, store_connection_close);
+        lane_pause(lane, pause_ms);
+        pause_ms = MIN(pause_ms * 2, RECONNECT_PAUSE_MAX_MS);
+    }
+    return OUTCOME_UNKNOWN;
+}
+
+static void
+batch_finish(LaneBatch *batch, const GError *error)
+{
+    GQueue *operations = batch_release_operations(batch);
+    if (error == NULL)
+        log_ring_append(batch->lane->ring, batch->lane->head, batch->entries);
+    operations_finish(operations, error);
+    g_queue_free(operations);
+}
+
+static void lane_run_operations(Lane *lane, GQueue *operations, gboolean one_by_one);
+
+/* Rolled back for sure, with memory as it was before: again, if it may help. */
+static void
+lane_try_again(Lane *lane, LaneBatch *batch, gboolean lost, const GError *error)
+{
+    GQueue *operations = batch_release_operations(batch);
+    GQueue *again = g_queue_new();
+    gboolean alone = operations->length == 1;
+    LaneOperation *operation;
+
+    while ((operation = g_queue_pop_head(operations)) != NULL) {
+        gboolean try_again =
+            lost || !alone || g_error_matches(error, STORE_ERROR, STORE_ERROR_CONFLICT);
+        g_clear_pointer(&operation->last_entry, log_entry_unref);
+        if (lane->fenced || operation->tries >= OPERATION_TRIES_MAX || !try_again ||
+            (!lost && g_error_matches(error, STORE_ERROR, STORE_ERROR_UNAVAILABLE)))
+            operation_finish(operation, error);
+        else
+            g_queue_push_tail(again, operation);
+    }
+    g_queue_free(operations);
+    lane_run_operations(lane, again, !lost);
+    g_queue_free(again);
+}
+
+/* What became of a batch that is complete in memory: everyone in it learns, or runs again. */
+static void
+lane_settle(Lane *lane, LaneBatch *batch)
+{
+    g_autoptr(GError) error = NULL;
+    Outcome outcome;
+    gboolean lost = FALSE;
+
+    if (batch_is_empty(batch)) {
+        batch_finish(batch, NULL); /* nothing to write: nothing to wait for */
+        return;
+    }
+    outcome = batch_commit(batch, &error);
+    if (outcome == OUTCOME_UNKNOWN) {
+        g_message("lane: batch under way: %s; asking what became of it", error->message);
+        lost = TRUE;
+        outcome = batch_find_out(batch);
+    }
+    if (outcome == OUTCOME_COMMITTED) {
+        batch_finish(batch, NULL);
+        return;
+    }
+    batch_run_hooks(batch, 0);
+    if (lane->fenced) {
+        g_clear_error(&error);
+        set_fenced_error(&error);
+    }
+    if (outcome == OUTCOME_UNKNOWN) {
+        g_clear_error(&error);
+        g_set_error(&error, STORE_ERROR, STORE_ERROR_UNAVAILABLE,
+                    "PostgreSQL went away during the commit, and has not come back to tell");
+        batch_finish(batch, error);
+        return;
+    }
+    lane_try_again(lane, batch, lost, error);
+}
+
+static void
+lane_run_operations(Lane *lane, GQueue *operations, gboolean one_by_one)
+{
+    while (operations->length > 0) {
+        g_autoptr(GError) error = NULL;
+        LaneBatch *batch;
+        if (!lane_ready(lane, &error)) {
+            operations_finish(operations, error);
+            return;
+        }
+        batch = batch_new(lane);
+        do {
+            batch_apply(batch, g_queue_pop_head(operations));
+        } while (operations->length > 0 && batch->bytes < BATCH_BYTES_MAX && !one_by_one);
+        lane_settle(lane, batch);
+        batch_free(batch);
+    }
+}
+
+static gpointer
+lane_thread(gpointer data)
+{
+    Lane *lane = data;
+    for (;;) {
+        GQueue *operations;
+        gboolean stop;
+        g_mutex_lock(&lane->lock);
+        while (lane->queue.length == 0 && !lane->stopping)
+            g_cond_wait(&lane->wake, &lane->lock);
+        stop = lane->queue.length == 0 || lane_gives_up(lane);
+        g_mutex_unlock(&lane->lock);
+        if (stop)
+            break;
+        operations = lane_take_queue(lane);
+        lane_run_operations(lane, operations, FALSE);
+        g_queue_free(operations);
+    }
+    lane_refuse_queued(lane);
+    return NULL;
+}
+
+/* --- for other threads --- */
+
+Lane *
+lane_new(StorePool *pool, LogRing *ring, guint operations_max, GError **error)
+{
+    Lane *lane = g_new0(Lane, 1);
+    lane->pool = pool;
+    lane->ring = ring;
+    lane->operations_max = operations_max;
+    lane->name = g_uuid_string_random();
+    g_mutex_init(&lane->lock);
+    g_cond_init(&lane->wake);
+    g_queue_init(&lane->queue);
+    if (!lane_take(lane, TRUE, error)) {
+        lane_free(lane);
+        return NULL;
+    }
+    lane->thread = g_thread_new("lane", lane_thread, lane);
+    return lane;
+}
+
+void
+lane_stop(Lane *lane, guint grace_ms)
+{
+    g_mutex_lock(&lane->lock);
+    lane->stopping = TRUE;
+    __atomic_store_n(&lane->give_up_at_us, g_get_monotonic_time() + (gint64)grace_ms * 1000,
+                     __ATOMIC_RELAXED);
+    g_cond_broadcast(&lane->wake);
+    g_mutex_unlock(&lane->lock);
+    if (lane->thread != NULL)
+        g_thread_join(g_steal_pointer(&lane->thread));
+}
+
+void
+lane_free(Lane *lane)
+{
+    if (lane == NULL)
+        return;
+    if (lane->thread != NULL)
+        lane_stop(lane, 0);
+    store_connection_close(lane->writer);
+    store_connection_close(lane->reader);
+    g_mutex_clear(&lane->lock);
+    g_cond_clear(&lane->wake);
+    g_free(lane->name);
+    g_free(lane);
+}
+
+gboolean
+lane_submit(Lane *lane, LaneApply apply, LaneDone done, gpointer data, GError **error)
+{
+    LaneOperation *operation;
+    gboolean accepted;
+    g_mutex_lock(&lane->lock);
+    accepted = !lane->stopping && lane->queue.length < lane->operations_max;
+    if (accepted) {
+        operation = g_new0(LaneOperation, 1);
+        operation->apply = apply;
+        operation->done = done;
+        operation->data = data;
+        g_queue_push_tail(&lane->queue, operation);
+        if (lane->queue.length == 1)
+            g_cond_signal(&lane->wake);
+    }
+    g_mutex_unlock(&lane->lock);
+    if (!accepted)
+        g_set_error(error, STORE_ERROR, STORE_ERROR_BUSY, "too many writes are waiting");
+    return accepted;
+}
+
+typedef struct {
+    LaneApply apply;
+    gpointer data;
+    GMutex lock;
+    GCond finished_cond;
+    gboolean finished;
+    gint64 position;
+    GError *error;
+} LaneWait;
+
+static gboolean
+wait_apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    LaneWait *wait = data;
+    return wait->apply(batch, wait->data, error);
+}
+
+static void
+wait_done(gpointer data, gint64 position, const GError *error)
+{
+    LaneWait *wait = data;
+    g_mutex_lock(&wait->lock);
+    wait->position = position;
+    wait->error = error != NULL ? g_error_copy(error) : NULL;
+    wait->finished = TRUE;
+    g_cond_signal(&wait->finished_cond);
+    g_mutex_unlock(&wait->lock);
+}
+
+gboolean
+lane_submit_and_wait(Lane *lane, LaneApply apply, gpointer data, gint64 *ret_position,
+                     GError **error)
+{
+    LaneWait wait = {.apply = apply, .data = data};
+    gboolean succeeded = FALSE;
+    g_assert(g_thread_self() != lane->thread);
+    g_mutex_init(&wait.lock);
+    g_cond_init(&wait.finished_cond);
+    if (lane_submit(lane, wait_apply, wait_done, &wait, error)) {
+        g_mutex_lock(&wait.lock);
+        while (!wait.finished)
+            g_cond_wait(&wait.finished_cond, &wait.lock);
+        g_mutex_unlock(&wait.lock);
+        succeeded = wait.error == NULL;
+        if (!succeeded)
+            g_propagate_error(error, g_steal_pointer(&wait.error));
+        else if (ret_position != NULL)
+            *ret_position = wait.position;
+    }
+    g_mutex_clear(&wait.lock);
+    g_cond_clear(&wait.finished_cond);
+    return succeeded;
+}
