@@ -27,7 +27,7 @@ MAIN := server/main.c
 floor_sources = $(filter-out $(ADMISSION) $(MAIN),$(wildcard $(1)/*.c $(1)/*/*.c))
 SOURCES := $(foreach floor,$(FLOORS),$(call floor_sources,$(floor)))
 MIGRATIONS := $(wildcard storage/migrations/*.sql)
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/storage/migration_table.o
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/storage/migration_table.o $(BUILD)/storage/statement_table.o
 TEST_SOURCES := $(wildcard tests/*/test_*.c)
 TEST_SUPPORT := $(filter-out $(TEST_SOURCES),$(wildcard tests/support/*.c))
 TEST_PROGRAMS := $(TEST_SOURCES:%.c=$(BUILD)/%)
@@ -60,6 +60,15 @@ $(BUILD)/storage/migration_table.c: $(MIGRATIONS) storage/migration_table.sh
 
 $(BUILD)/storage/migration_table.o: $(BUILD)/storage/migration_table.c
 	@echo '  cc $<'
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The statements of every store, gathered for the test that prepares and explains them.
+STATEMENT_SOURCES := $(wildcard storage/*.c)
+$(BUILD)/storage/statement_table.c: $(STATEMENT_SOURCES) storage/statement_table.sh
+	@mkdir -p $(@D)
+	@sh storage/statement_table.sh $(STATEMENT_SOURCES) > $@.new && mv $@.new $@
+
+$(BUILD)/storage/statement_table.o: $(BUILD)/storage/statement_table.c
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/tests/%: tests/%.c $(TEST_SUPPORT:%.c=$(BUILD)/%.o) $(ADMISSION:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
