@@ -1,36 +1,36 @@
-/* storage/log.h: the one log.  Everything durable that a client, a partner or a pusher must learn of
- * is one entry; its position is its commit order, and nobody reads past what is durable.
+/* storage/log.h: the one log.  Everything durable that a client, a partner or a pusher must learn
+ * of is one entry; its position is its commit order, and nobody reads past what is durable.
  *
- * Entries are written only by the lane (storage/lane.h), read back from PostgreSQL, and kept, as they
- * are committed, in a ring in memory (storage/log_ring.h) that waiting syncs and deliveries read.
- * For federation/ and server/. */
+ * Entries are written only by the lane (storage/lane.h), read back from PostgreSQL, and kept, as
+ * they are committed, in a ring in memory (storage/log_ring.h) that waiting syncs and deliveries
+ * read. For federation/ and server/. */
 #pragma once
 
 #include "storage/store.h"
 
 typedef enum {
-    LOG_EVENT = 1,       /* room_id, ref = event id, payload = the event's federation JSON, state_root;
-                            user_id = whose membership it changes, for m.room.member alone */
-    LOG_ACCOUNT_DATA,    /* user_id, room_id or NULL, ref = type */
-    LOG_RECEIPT,         /* room_id, user_id, ref = receipt type */
-    LOG_TO_DEVICE,       /* user_id, ref = message id, "DEVICEID/unique": one message for that device */
-    LOG_DEVICE_LIST,     /* user_id's devices or keys changed: one entry for each of the user's joined
-                            rooms (room_id), and one without a room for the user alone */
-    LOG_ROOM_FORGOTTEN,  /* user_id, room_id */
-    LOG_SESSION_END,     /* user_id, ref = device id or NULL for all: sessions died */
-    LOG_INVITE,          /* user_id, room_id: an invite, or its end, for a room that we are not in */
-    LOG_PROFILE,         /* user_id */
+    LOG_EVENT = 1,    /* room_id, ref = event id, payload = the event's federation JSON, state_root;
+                         user_id = whose membership it changes, for m.room.member alone */
+    LOG_ACCOUNT_DATA, /* user_id, room_id or NULL, ref = type */
+    LOG_RECEIPT,      /* room_id, user_id, ref = receipt type */
+    LOG_TO_DEVICE,   /* user_id, ref = message id, "DEVICEID/unique": one message for that device */
+    LOG_DEVICE_LIST, /* user_id's devices or keys changed: one entry for each of the user's joined
+                        rooms (room_id), and one without a room for the user alone */
+    LOG_ROOM_FORGOTTEN, /* user_id, room_id */
+    LOG_SESSION_END,    /* user_id, ref = device id or NULL for all: sessions died */
+    LOG_INVITE,         /* user_id, room_id: an invite, or its end, for a room that we are not in */
+    LOG_PROFILE,        /* user_id */
 } LogKind;
 
 /* Immutable once committed; shared by reference. */
 typedef struct {
     gint64 position; /* given at commit; 0 before; negative for history fetched later (backfill) */
     LogKind kind;
-    char *room_id;     /* or NULL */
-    char *user_id;     /* or NULL */
-    char *ref;         /* or NULL */
+    char *room_id;      /* or NULL */
+    char *user_id;      /* or NULL */
+    char *ref;          /* or NULL */
     GBytes *state_root; /* LOG_EVENT: the room's current state after it; else NULL */
-    GBytes *payload;   /* LOG_EVENT: the event's bytes, in memory only (the event table keeps them) */
+    GBytes *payload; /* LOG_EVENT: the event's bytes, in memory only (the event table keeps them) */
     gint64 committed_ms; /* wall clock at commit */
 } LogEntry;
 
@@ -53,7 +53,8 @@ GPtrArray *log_read(StoreConnection *connection, gint64 after, gint64 until, gui
                     GError **error);
 
 /* One page of a room's events by position; @from exclusive.  Backwards: positions below @from,
- * newest first; forwards: above it, oldest first.  History before we joined has negative positions. */
+ * newest first; forwards: above it, oldest first.  History before we joined has negative positions.
+ */
 GPtrArray *log_read_room(StoreConnection *connection, const char *room_id, gint64 from,
                          gboolean backwards, guint entries_max, GError **error);
 /* The state root of the newest entry of @room_id at or before @position; NULL bytes when none. */
