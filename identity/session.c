@@ -9,6 +9,7 @@
 #include "identity/device_link.h"
 #include "identity/json.h"
 #include "identity/refusal.h"
+#include "identity/seeded_hash.h"
 #include "identity/token.h"
 #include "storage/session_store.h"
 
@@ -413,9 +414,9 @@ sessions_new(StorePool *pool, Lane *lane, LogRing *ring, Certificates *certifica
     g_mutex_init(&sessions->lock);
     /* Session ids and hashes are our own random bytes; doomed names hold user ids of rows that
      * exist. */
-    sessions->registry = g_hash_table_new(g_str_hash, g_str_equal);
+    sessions->registry = g_hash_table_new(seeded_str_hash, g_str_equal);
     sessions->cache = g_hash_table_new(cached_token_hash, cached_token_equal);
-    sessions->doomed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    sessions->doomed = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
     g_queue_init(&sessions->recent);
     if (ring != NULL)
         log_ring_add_bell(ring, log_bell, sessions);
@@ -889,7 +890,7 @@ compare_page(Sessions *sessions, StoreConnection *connection, GPtrArray *ids, GE
         return FALSE;
     if (existing->len == ids->len)
         return TRUE;
-    g_autoptr(GHashTable) missing = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GHashTable) missing = g_hash_table_new(seeded_str_hash, g_str_equal);
     for (guint i = 0; i < ids->len; i++)
         g_hash_table_add(missing, g_ptr_array_index(ids, i));
     for (guint i = 0; i < existing->len; i++)

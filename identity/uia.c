@@ -28,12 +28,13 @@ uia_stage(LoginKind kind)
 static void
 uia_mac(Sessions *sessions, const UiaRow *row, guint8 ret_mac[TOKEN_MAC_BYTES])
 {
-    token_key_mac(sessions_token_key(sessions), ret_mac, "uia", "tttyii", row->uia_id, row->user_id,
-                  row->session_id, row->request_hash, row->completed_ms, row->expires_ms);
+    token_key_mac(sessions_token_key(sessions), ret_mac, "uia", "ttttyii", row->uia_id,
+                  row->user_id, row->session_id, row->what, row->request_hash, row->completed_ms,
+                  row->expires_ms);
 }
 
 gboolean
-uia_begin(Sessions *sessions, StoreConnection *connection, const Session *session,
+uia_begin(Sessions *sessions, StoreConnection *connection, const Session *session, const char *what,
           GBytes *request_hash, char **ret_id, GError **error)
 {
     g_auto(UiaRow) row = {0};
@@ -43,6 +44,7 @@ uia_begin(Sessions *sessions, StoreConnection *connection, const Session *sessio
     row.uia_id = token_session_text(raw);
     row.user_id = g_strdup(session_user_id(session));
     row.session_id = g_strdup(session_id(session));
+    row.what = g_strdup(what);
     row.request_hash = g_bytes_ref(request_hash);
     row.expires_ms = clock_wall_ms() + UIA_LIFE_MS;
     uia_mac(sessions, &row, mac);
@@ -108,6 +110,20 @@ uia_is_open(Sessions *sessions, StoreConnection *connection, const Session *sess
     if (!uia_read(sessions, connection, id, &row, error))
         return FALSE;
     *ret_open = is_for(&row, session, request_hash) && row.completed_ms == 0;
+    return TRUE;
+}
+
+gboolean
+uia_describe(Sessions *sessions, StoreConnection *connection, const char *id, char **ret_user_id,
+             char **ret_what, GError **error)
+{
+    g_auto(UiaRow) row = {0};
+
+    if (!uia_read(sessions, connection, id, &row, error))
+        return FALSE;
+    gboolean open = row.uia_id != NULL && row.completed_ms == 0;
+    *ret_user_id = open ? g_steal_pointer(&row.user_id) : NULL;
+    *ret_what = open ? g_steal_pointer(&row.what) : NULL;
     return TRUE;
 }
 

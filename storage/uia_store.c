@@ -11,13 +11,14 @@ enum {
 };
 
 const StoreStatement uia_statements[] = {
-    [UIA_INSERT] = {"uia_insert",
-                    "INSERT INTO uia (uia_id, user_id, session_id, request_hash, completed_ms, "
-                    "expires_ms, mac) VALUES ($1, $2, $3, $4, $5, $6, $7)"},
+    [UIA_INSERT] =
+        {"uia_insert",
+         "INSERT INTO uia (uia_id, user_id, session_id, what, request_hash, completed_ms, "
+         "expires_ms, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"},
     [UIA_TRIM] = {"uia_trim", "DELETE FROM uia WHERE uia_id IN (SELECT uia_id FROM uia "
                               "WHERE session_id = $1 ORDER BY expires_ms DESC OFFSET $2)"},
     [UIA_FIND] = {"uia_find",
-                  "SELECT user_id, session_id, request_hash, completed_ms, expires_ms, mac "
+                  "SELECT user_id, session_id, what, request_hash, completed_ms, expires_ms, mac "
                   "FROM uia WHERE uia_id = $1"},
     [UIA_COMPLETE] = {"uia_complete", "UPDATE uia SET completed_ms = $2, mac = $3 "
                                       "WHERE uia_id = $1 AND completed_ms = 0"},
@@ -32,6 +33,7 @@ uia_row_clear(UiaRow *row)
     g_clear_pointer(&row->uia_id, g_free);
     g_clear_pointer(&row->user_id, g_free);
     g_clear_pointer(&row->session_id, g_free);
+    g_clear_pointer(&row->what, g_free);
     g_clear_pointer(&row->request_hash, g_bytes_unref);
     g_clear_pointer(&row->mac, g_bytes_unref);
 }
@@ -42,9 +44,9 @@ uia_store_insert(StoreConnection *connection, const UiaRow *row, gint64 rows_max
     return store_do(connection, &uia_statements[UIA_TRIM],
                     store_arguments("ti", row->session_id, rows_max - 1), error) &&
            store_do(connection, &uia_statements[UIA_INSERT],
-                    store_arguments("tttyiiy", row->uia_id, row->user_id, row->session_id,
-                                    row->request_hash, row->completed_ms, row->expires_ms,
-                                    row->mac),
+                    store_arguments("ttttyiiy", row->uia_id, row->user_id, row->session_id,
+                                    row->what, row->request_hash, row->completed_ms,
+                                    row->expires_ms, row->mac),
                     error);
 }
 
@@ -61,10 +63,11 @@ uia_store_find(StoreConnection *connection, const char *uia_id, UiaRow *ret_row,
     ret_row->uia_id = g_strdup(uia_id);
     ret_row->user_id = g_strdup(store_rows_text(rows, 0, 0));
     ret_row->session_id = g_strdup(store_rows_text(rows, 0, 1));
-    ret_row->request_hash = store_rows_bytes(rows, 0, 2);
-    ret_row->completed_ms = store_rows_integer(rows, 0, 3);
-    ret_row->expires_ms = store_rows_integer(rows, 0, 4);
-    ret_row->mac = store_rows_bytes(rows, 0, 5);
+    ret_row->what = g_strdup(store_rows_text(rows, 0, 2));
+    ret_row->request_hash = store_rows_bytes(rows, 0, 3);
+    ret_row->completed_ms = store_rows_integer(rows, 0, 4);
+    ret_row->expires_ms = store_rows_integer(rows, 0, 5);
+    ret_row->mac = store_rows_bytes(rows, 0, 6);
     return TRUE;
 }
 

@@ -7,6 +7,7 @@ typedef struct {
     char *uia_id;
     char *user_id;
     char *session_id;
+    char *what;
     GBytes *request_hash;
     gint64 completed_ms; /* 0: not yet */
     gint64 expires_ms;

@@ -58,6 +58,7 @@ CREATE TABLE uia (
     uia_id text COLLATE "C" NOT NULL PRIMARY KEY, -- 16 random bytes
     user_id text COLLATE "C" NOT NULL,
     session_id text COLLATE "C" NOT NULL REFERENCES session (session_id) ON DELETE CASCADE,
+    what text COLLATE "C" NOT NULL, -- for the person who is asked to confirm
     request_hash bytea NOT NULL,  -- method, path and body: the proof is good for this alone
     completed_ms bigint NOT NULL, -- 0 until the proof came
     expires_ms bigint NOT NULL,
