@@ -18,7 +18,10 @@ CFLAGS_release := -O2 -D_FORTIFY_SOURCE=2 $(HARDENING)
 LDFLAGS_release := $(LINK_HARDENING)
 CFLAGS_asan := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 LDFLAGS_asan := -fsanitize=address,undefined
-ALL_CFLAGS := -std=gnu11 -g $(WARNINGS) $(CFLAGS_$(VARIANT)) -I. -I$(BUILD) $(PACKAGE_CFLAGS) $(CFLAGS)
+# VARIANT=fuzz is for `make fuzz`, with clang.
+CFLAGS_fuzz := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE -g $(WARNINGS) $(CFLAGS_$(VARIANT)) -I. -I$(BUILD) $(PACKAGE_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS := $(LDFLAGS_$(VARIANT)) $(LDFLAGS)
 
 # Ways in that only test suites need come in at link time: the admission files are linked by name.
@@ -32,11 +35,11 @@ TEST_SOURCES := $(wildcard tests/*/test_*.c)
 TEST_SUPPORT := $(filter-out $(TEST_SOURCES),$(wildcard tests/support/*.c))
 TEST_PROGRAMS := $(TEST_SOURCES:%.c=$(BUILD)/%)
 
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 .SECONDARY: # objects of tests are kept
-.PHONY: build run demo test lint check-asan bench c-tests test-deps run-deps clean help
+.PHONY: build run demo test lint check-asan fuzz bench c-tests test-deps run-deps clean help
 build: $(if $(wildcard $(MAIN)),$(BUILD)/chancery,$(BUILD)/libchancery.a)
 
 $(BUILD)/chancery: $(MAIN:%.c=$(BUILD)/%.o) $(ADMISSION:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
@@ -96,6 +99,15 @@ test: test-deps build c-tests
 check-asan:
 	@$(MAKE) --no-print-directory VARIANT=asan test
 
+# Each fuzz target for FUZZ_SECONDS; what it finds interesting is kept under var/fuzz for the next time.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
+fuzz: test-deps
+	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang $(FUZZERS:%=build/fuzz/tests/fuzz/%)
+	@for fuzzer in $(FUZZERS); do mkdir -p var/fuzz/$$fuzzer && echo "$$fuzzer: $(FUZZ_SECONDS) s" && \
+	    build/fuzz/tests/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 -print_pcs=0 -print_funcs=0 \
+	    -artifact_prefix=var/fuzz/$$fuzzer- var/fuzz/$$fuzzer || exit 1; done
+
 lint: test-deps build c-tests
 	@tests/lint/lint
 
@@ -111,6 +123,7 @@ help:
 	@echo 'make build       compile build/release/chancery'
 	@echo 'make test        all tests; TEST_OPTIONS="--only PATTERN" for some'
 	@echo 'make check-asan  all tests with AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make fuzz        every fuzz target for FUZZ_SECONDS=60'
 	@echo 'make lint        warnings, static analysis, format, floors, callers'
 	@echo 'make bench       print the figures of this machine'
 	@echo 'make clean       remove build/; the data of make run stay in var/'
