@@ -9,6 +9,7 @@
 #include "identity/certificate_view.h"
 #include "identity/clock.h"
 #include "identity/crl_view.h"
+#include "identity/json.h"
 #include "storage/crl_store.h"
 
 #define TOLERANCE_MS ((gint64)60 * 1000)

@@ -155,6 +155,20 @@ record_key_mac(const RecordKey *key, const char *context, GBytes *const *parts, 
     return mac_end(&state);
 }
 
+GBytes *
+record_key_mac_text(const RecordKey *key, const char *context, ...)
+{
+    crypto_generichash_state state;
+    const char *part = NULL;
+    va_list parts;
+    mac_start(key, context, &state);
+    va_start(parts, context);
+    while ((part = va_arg(parts, const char *)) != NULL)
+        mac_part(&state, part, strlen(part));
+    va_end(parts);
+    return mac_end(&state);
+}
+
 gboolean
 record_key_check(const RecordKey *key, const char *context, GBytes *const *parts, guint count,
                  GBytes *mac)

@@ -29,6 +29,9 @@ GBytes *record_key_mac(const RecordKey *key, const char *context, GBytes *const 
 /* Constant time. */
 gboolean record_key_check(const RecordKey *key, const char *context, GBytes *const *parts,
                           guint count, GBytes *mac);
+/* The MAC over text parts, a list that NULL ends. */
+GBytes *record_key_mac_text(const RecordKey *key, const char *context, ...) G_GNUC_NULL_TERMINATED;
+
 /* The reference to a person in statements: lower-case hex of a keyed hash of the national identifier
  * (the certificate's subject serialNumber), so that a copy of the database tells no identifier. */
 char *record_key_person_ref(const RecordKey *key, const char *national_identifier);
