@@ -1,0 +1,300 @@
+#include "storage/enrolment_store.h"
+
+#define ENROLMENT_COLUMNS                                                                          \
+    "user_id, digest, statement, signature_first, signature_second, certificate, spki, "          \
+    "person_ref, issuer_key, serial, not_after_ms, approved_ms, state, changed_ms, mac"
+#define PROPOSAL_COLUMNS                                                                           \
+    "digest, kind, statement, certificate, proposer, signature, created_ms, expires_ms, state, "  \
+    "done_ms"
+
+enum {
+    ACCOUNT_PUT,
+    ACCOUNT_EXISTS,
+    ENROLMENT_INSERT,
+    ENROLMENT_SET_STATE,
+    ENROLMENT_FIND_USER,
+    ENROLMENT_FIND_CERTIFICATE,
+    ENROLMENT_FIND_RIVAL,
+    ENROLMENT_LIST,
+    ENROLMENT_OF_ISSUER,
+    PROPOSAL_INSERT,
+    PROPOSAL_DONE,
+    PROPOSAL_FIND,
+    PROPOSAL_OPEN,
+    PROPOSAL_COUNT_OPEN,
+    N_STATEMENTS
+};
+
+const StoreStatement enrolment_statements[] = {
+    [ACCOUNT_PUT] = {"account_put", "INSERT INTO account (user_id, created_ms) VALUES ($1, $2) "
+                                    "ON CONFLICT (user_id) DO NOTHING"},
+    [ACCOUNT_EXISTS] = {"account_exists", "SELECT 1::bigint FROM account WHERE user_id = $1"},
+    [ENROLMENT_INSERT] = {"enrolment_insert",
+                          "INSERT INTO enrolment (" ENROLMENT_COLUMNS ") VALUES ($1, $2, $3, $4, "
+                          "$5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"},
+    [ENROLMENT_SET_STATE] = {"enrolment_set_state",
+                             "UPDATE enrolment SET state = $2, changed_ms = $3, mac = $4 "
+                             "WHERE digest = $1"},
+    [ENROLMENT_FIND_USER] = {"enrolment_find_user", "SELECT " ENROLMENT_COLUMNS
+                                                    " FROM enrolment WHERE user_id = $1 "
+                                                    "AND state <= 2"},
+    [ENROLMENT_FIND_CERTIFICATE] = {"enrolment_find_certificate",
+                                    "SELECT " ENROLMENT_COLUMNS
+                                    " FROM enrolment WHERE certificate = $1 AND state <= 2"},
+    [ENROLMENT_FIND_RIVAL] = {"enrolment_find_rival",
+                              "SELECT user_id FROM enrolment WHERE spki = $2 AND user_id <> $1 "
+                              "UNION ALL SELECT user_id FROM enrolment WHERE person_ref = $3 AND "
+                              "user_id <> $1 "
+                              "UNION ALL SELECT user_id FROM enrolment WHERE user_id = $1 AND "
+                              "person_ref <> $3 LIMIT 1"},
+    [ENROLMENT_LIST] = {"enrolment_list",
+                        "SELECT " ENROLMENT_COLUMNS " FROM enrolment WHERE user_id > $1 "
+                        "ORDER BY user_id, digest LIMIT $2"},
+    [ENROLMENT_OF_ISSUER] = {"enrolment_of_issuer",
+                             "SELECT " ENROLMENT_COLUMNS
+                             " FROM enrolment WHERE issuer_key = $1 AND state <= 2"},
+    [PROPOSAL_INSERT] = {"proposal_insert", "INSERT INTO proposal (" PROPOSAL_COLUMNS
+                                            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"},
+    [PROPOSAL_DONE] = {"proposal_done",
+                       "UPDATE proposal SET state = 2, done_ms = $2, certificate = '' "
+                       "WHERE digest = $1 AND state = 1"},
+    [PROPOSAL_FIND] = {"proposal_find",
+                       "SELECT " PROPOSAL_COLUMNS " FROM proposal WHERE digest = $1"},
+    [PROPOSAL_OPEN] = {"proposal_open",
+                       "SELECT " PROPOSAL_COLUMNS " FROM proposal WHERE state = 1 AND "
+                       "expires_ms > $1 ORDER BY created_ms"},
+    [PROPOSAL_COUNT_OPEN] = {"proposal_count_open",
+                             "SELECT count(*) FROM proposal WHERE state = 1 AND expires_ms > $1"},
+};
+const guint enrolment_statement_count = N_STATEMENTS;
+
+void
+enrolment_row_free(EnrolmentRow *row)
+{
+    if (row == NULL)
+        return;
+    g_free(row->user_id);
+    g_clear_pointer(&row->digest, g_bytes_unref);
+    g_clear_pointer(&row->statement, g_bytes_unref);
+    g_clear_pointer(&row->signature_first, g_bytes_unref);
+    g_clear_pointer(&row->signature_second, g_bytes_unref);
+    g_clear_pointer(&row->certificate, g_bytes_unref);
+    g_free(row->spki);
+    g_free(row->person_ref);
+    g_free(row->issuer_key);
+    g_free(row->serial);
+    g_clear_pointer(&row->mac, g_bytes_unref);
+    g_free(row);
+}
+
+static EnrolmentRow *
+enrolment_of(StoreRows *rows, guint at)
+{
+    EnrolmentRow *row = g_new0(EnrolmentRow, 1);
+    row->user_id = g_strdup(store_rows_text(rows, at, 0));
+    row->digest = store_rows_bytes(rows, at, 1);
+    row->statement = store_rows_bytes(rows, at, 2);
+    row->signature_first = store_rows_bytes(rows, at, 3);
+    row->signature_second = store_rows_bytes(rows, at, 4);
+    row->certificate = store_rows_bytes(rows, at, 5);
+    row->spki = g_strdup(store_rows_text(rows, at, 6));
+    row->person_ref = g_strdup(store_rows_text(rows, at, 7));
+    row->issuer_key = g_strdup(store_rows_text(rows, at, 8));
+    row->serial = g_strdup(store_rows_text(rows, at, 9));
+    row->not_after_ms = store_rows_integer(rows, at, 10);
+    row->approved_ms = store_rows_integer(rows, at, 11);
+    row->state = store_rows_integer(rows, at, 12);
+    row->changed_ms = store_rows_integer(rows, at, 13);
+    row->mac = store_rows_bytes(rows, at, 14);
+    return row;
+}
+
+void
+account_store_put(StoreWrites *writes, const char *user_id, gint64 created_ms)
+{
+    store_writes_add(writes, &enrolment_statements[ACCOUNT_PUT],
+                     store_arguments("ti", user_id, created_ms));
+}
+
+gboolean
+account_store_exists(StoreConnection *connection, const char *user_id, gboolean *ret_exists,
+                     GError **error)
+{
+    g_autoptr(StoreRows) rows = store_run(connection, &enrolment_statements[ACCOUNT_EXISTS],
+                                          store_arguments("t", user_id), error);
+    if (rows == NULL)
+        return FALSE;
+    *ret_exists = store_rows_count(rows) > 0;
+    return TRUE;
+}
+
+void
+enrolment_store_insert(StoreWrites *writes, const EnrolmentRow *row)
+{
+    store_writes_add(
+        writes, &enrolment_statements[ENROLMENT_INSERT],
+        store_arguments("tyyyyyttttiiiiy", row->user_id, row->digest, row->statement,
+                        row->signature_first, row->signature_second, row->certificate, row->spki,
+                        row->person_ref, row->issuer_key, row->serial, row->not_after_ms,
+                        row->approved_ms, row->state, row->changed_ms, row->mac));
+}
+
+void
+enrolment_store_set_state(StoreWrites *writes, GBytes *digest, gint64 state, gint64 changed_ms,
+                          GBytes *mac)
+{
+    store_writes_add(writes, &enrolment_statements[ENROLMENT_SET_STATE],
+                     store_arguments("yiiy", digest, state, changed_ms, mac));
+}
+
+static gboolean
+find_one(StoreConnection *connection, int statement, StoreArguments *arguments,
+         EnrolmentRow **ret_row, GError **error)
+{
+    g_autoptr(StoreRows) rows =
+        store_run(connection, &enrolment_statements[statement], arguments, error);
+    if (rows == NULL)
+        return FALSE;
+    *ret_row = store_rows_count(rows) > 0 ? enrolment_of(rows, 0) : NULL;
+    return TRUE;
+}
+
+gboolean
+enrolment_store_find_user(StoreConnection *connection, const char *user_id, EnrolmentRow **ret_row,
+                          GError **error)
+{
+    return find_one(connection, ENROLMENT_FIND_USER, store_arguments("t", user_id), ret_row, error);
+}
+
+gboolean
+enrolment_store_find_certificate(StoreConnection *connection, GBytes *certificate,
+                                 EnrolmentRow **ret_row, GError **error)
+{
+    return find_one(connection, ENROLMENT_FIND_CERTIFICATE, store_arguments("y", certificate),
+                    ret_row, error);
+}
+
+gboolean
+enrolment_store_find_rival(StoreConnection *connection, const char *user_id, const char *spki,
+                           const char *person_ref, char **ret_rival_user_id, GError **error)
+{
+    g_autoptr(StoreRows) rows =
+        store_run(connection, &enrolment_statements[ENROLMENT_FIND_RIVAL],
+                  store_arguments("ttt", user_id, spki, person_ref), error);
+    if (rows == NULL)
+        return FALSE;
+    *ret_rival_user_id = store_rows_count(rows) > 0 ? g_strdup(store_rows_text(rows, 0, 0)) : NULL;
+    return TRUE;
+}
+
+static GPtrArray *
+find_many(StoreConnection *connection, int statement, StoreArguments *arguments, GError **error)
+{
+    g_autoptr(StoreRows) rows =
+        store_run(connection, &enrolment_statements[statement], arguments, error);
+    if (rows == NULL)
+        return NULL;
+    GPtrArray *found = g_ptr_array_new_with_free_func((GDestroyNotify)enrolment_row_free);
+    for (guint i = 0; i < store_rows_count(rows); i++)
+        g_ptr_array_add(found, enrolment_of(rows, i));
+    return found;
+}
+
+GPtrArray *
+enrolment_store_list(StoreConnection *connection, const char *after, gint64 rows_max,
+                     GError **error)
+{
+    return find_many(connection, ENROLMENT_LIST, store_arguments("ti", after, rows_max), error);
+}
+
+GPtrArray *
+enrolment_store_of_issuer(StoreConnection *connection, const char *issuer_key, GError **error)
+{
+    return find_many(connection, ENROLMENT_OF_ISSUER, store_arguments("t", issuer_key), error);
+}
+
+/* ---- proposals ---- */
+
+void
+proposal_row_free(ProposalRow *row)
+{
+    if (row == NULL)
+        return;
+    g_clear_pointer(&row->digest, g_bytes_unref);
+    g_free(row->kind);
+    g_clear_pointer(&row->statement, g_bytes_unref);
+    g_clear_pointer(&row->certificate, g_bytes_unref);
+    g_free(row->proposer);
+    g_clear_pointer(&row->signature, g_bytes_unref);
+    g_free(row);
+}
+
+static ProposalRow *
+proposal_of(StoreRows *rows, guint at)
+{
+    ProposalRow *row = g_new0(ProposalRow, 1);
+    row->digest = store_rows_bytes(rows, at, 0);
+    row->kind = g_strdup(store_rows_text(rows, at, 1));
+    row->statement = store_rows_bytes(rows, at, 2);
+    row->certificate = store_rows_bytes(rows, at, 3);
+    row->proposer = g_strdup(store_rows_text(rows, at, 4));
+    row->signature = store_rows_bytes(rows, at, 5);
+    row->created_ms = store_rows_integer(rows, at, 6);
+    row->expires_ms = store_rows_integer(rows, at, 7);
+    row->state = store_rows_integer(rows, at, 8);
+    row->done_ms = store_rows_integer(rows, at, 9);
+    return row;
+}
+
+void
+proposal_store_insert(StoreWrites *writes, const ProposalRow *row)
+{
+    store_writes_add(writes, &enrolment_statements[PROPOSAL_INSERT],
+                     store_arguments("ytyytyiiii", row->digest, row->kind, row->statement,
+                                     row->certificate, row->proposer, row->signature,
+                                     row->created_ms, row->expires_ms, row->state, row->done_ms));
+}
+
+void
+proposal_store_done(StoreWrites *writes, GBytes *digest, gint64 done_ms)
+{
+    store_writes_add(writes, &enrolment_statements[PROPOSAL_DONE],
+                     store_arguments("yi", digest, done_ms));
+}
+
+gboolean
+proposal_store_find(StoreConnection *connection, GBytes *digest, ProposalRow **ret_row,
+                    GError **error)
+{
+    g_autoptr(StoreRows) rows = store_run(connection, &enrolment_statements[PROPOSAL_FIND],
+                                          store_arguments("y", digest), error);
+    if (rows == NULL)
+        return FALSE;
+    *ret_row = store_rows_count(rows) > 0 ? proposal_of(rows, 0) : NULL;
+    return TRUE;
+}
+
+GPtrArray *
+proposal_store_open(StoreConnection *connection, gint64 now_ms, GError **error)
+{
+    g_autoptr(StoreRows) rows = store_run(connection, &enrolment_statements[PROPOSAL_OPEN],
+                                          store_arguments("i", now_ms), error);
+    if (rows == NULL)
+        return NULL;
+    GPtrArray *open = g_ptr_array_new_with_free_func((GDestroyNotify)proposal_row_free);
+    for (guint i = 0; i < store_rows_count(rows); i++)
+        g_ptr_array_add(open, proposal_of(rows, i));
+    return open;
+}
+
+gboolean
+proposal_store_count_open(StoreConnection *connection, gint64 now_ms, gint64 *ret_count,
+                          GError **error)
+{
+    g_autoptr(StoreRows) rows = store_run(connection, &enrolment_statements[PROPOSAL_COUNT_OPEN],
+                                          store_arguments("i", now_ms), error);
+    if (rows == NULL)
+        return FALSE;
+    *ret_count = store_rows_integer(rows, 0, 0);
+    return TRUE;
+}
