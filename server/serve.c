@@ -1,13 +1,21 @@
 #include "server/serve.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "identity/refusal.h"
+#include "identity/server_key.h"
+#include "storage/lane.h"
+#include "storage/log_ring.h"
+#include "storage/migrate.h"
 
 #define STOP_GRACE_MS (8 * 1000)
+#define LANE_GRACE_MS (1500)
+#define LANE_OPERATIONS_MAX 10000
 
 typedef struct {
     const ServeOptions *options;
@@ -165,7 +173,8 @@ start_front_end(House *house, GError **error)
 static void
 stop_front_end(House *house)
 {
-    front_end_stop(house->front, STOP_GRACE_MS);
+    if (house->front != NULL)
+        front_end_stop(house->front, STOP_GRACE_MS);
 }
 
 static void
@@ -184,6 +193,102 @@ start_configuration(House *house, GError **error)
     return TRUE;
 }
 
+static char *
+state_file(const House *house, const char *name)
+{
+    return g_build_filename(config_text(house->options->config, "server", "state_directory"), name,
+                            NULL);
+}
+
+static gboolean
+start_state_directory(House *house, GError **error)
+{
+    const char *folder = config_text(house->options->config, "server", "state_directory");
+
+    if (g_mkdir_with_parents(folder, 0700) == 0)
+        return TRUE;
+    config_set_error(house->options->config, error, "server", "state_directory",
+                     "cannot make %s: %s", folder, g_strerror(errno));
+    return FALSE;
+}
+
+static gboolean
+start_database(House *house, GError **error)
+{
+    const Config *config = house->options->config;
+    guint applied = 0;
+
+    house->server.pool = store_pool_new(config_text(config, "database", "conninfo"),
+                                        (guint)config_integer(config, "database", "connections"));
+    if (!store_migrate(house->server.pool, &applied, error))
+        return FALSE;
+    if (applied > 0)
+        g_message("database: %u migrations applied", applied);
+    return TRUE;
+}
+
+static void
+free_database(House *house)
+{
+    g_clear_pointer(&house->server.pool, store_pool_free);
+}
+
+static gboolean
+start_log(House *house, GError **error)
+{
+    gsize bytes_max =
+        (gsize)config_integer(house->options->config, "limits", "log_memory_mib") * 1024 * 1024;
+    g_autoptr(StoreConnection) connection = store_borrow(house->server.pool, error);
+    LogHead head;
+
+    if (connection == NULL || !log_head_read(connection, &head, error))
+        return FALSE;
+    house->server.ring = log_ring_new(bytes_max, head);
+    return TRUE;
+}
+
+static void
+free_log(House *house)
+{
+    g_clear_pointer(&house->server.ring, log_ring_free);
+}
+
+static gboolean
+start_lane(House *house, GError **error)
+{
+    house->server.lane =
+        lane_new(house->server.pool, house->server.ring, LANE_OPERATIONS_MAX, error);
+    return house->server.lane != NULL;
+}
+
+static void
+stop_lane(House *house)
+{
+    if (house->server.lane != NULL)
+        lane_stop(house->server.lane, LANE_GRACE_MS);
+}
+
+static void
+free_lane(House *house)
+{
+    g_clear_pointer(&house->server.lane, lane_free);
+}
+
+static gboolean
+start_server_key(House *house, GError **error)
+{
+    g_autofree char *file = state_file(house, "signing.key");
+
+    house->server.key = server_key_load_or_create(file, error);
+    return house->server.key != NULL;
+}
+
+static void
+free_server_key(House *house)
+{
+    g_clear_pointer(&house->server.key, server_key_free);
+}
+
 /* One service a row, lowest floor first.  Starting goes down the table.  Ending goes up it twice:
  * stop (take no more work, finish what was begun), then free.  Each of the three may be NULL; stop
  * and free must bear a service that was never started. */
@@ -196,6 +301,11 @@ typedef struct {
 
 static const Step steps[] = {
     {"configuration", start_configuration, NULL, NULL},
+    {"state directory", start_state_directory, NULL, NULL},
+    {"database", start_database, NULL, free_database},
+    {"log", start_log, NULL, free_log},
+    {"writer lane", start_lane, stop_lane, free_lane},
+    {"signing key", start_server_key, NULL, free_server_key},
     {"front end", start_front_end, stop_front_end, free_front_end},
 };
 

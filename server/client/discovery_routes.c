@@ -3,6 +3,7 @@
 #include "server/config.h"
 #include "server/http/route.h"
 #include "server/server.h"
+#include "storage/log.h"
 
 /* Client-server API, "API Versions".  Clients refuse a server that names none of v1.1 to v1.13. */
 static Response *
@@ -49,6 +50,18 @@ static Response *
 health_get(Request *request, GError **error)
 {
     return response_text(200, "text/plain; charset=utf-8", "healthy\n");
+}
+
+/* The process can serve: the database answers. */
+static Response *
+ready_get(Request *request, GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
+    LogHead head;
+
+    if (connection == NULL || !log_head_read(connection, &head, error))
+        return NULL;
+    return response_text(200, "text/plain; charset=utf-8", "ready\n");
 }
 
 extern const Route discovery_routes[];
