@@ -73,5 +73,6 @@ const Route discovery_routes[] = {
     {"GET", "/.well-known/matrix/server", LISTEN_CLIENT, CALLER_ANYONE, RATE_NONE, BODY_NONE,
      well_known_server_get},
     {"GET", "/health", LISTEN_CLIENT, CALLER_ANYONE, RATE_NONE, BODY_NONE, health_get},
+    {"GET", "/ready", LISTEN_CLIENT, CALLER_ANYONE, RATE_NONE, BODY_NONE, ready_get},
     {0},
 };
