@@ -1,0 +1,262 @@
+#include "federation/room/state_node.h"
+
+#include <string.h>
+
+#include "federation/room/identifier.h"
+#include "identity/unpadded_base64.h"
+
+#define KIND_LEAF 1
+#define KIND_INNER 2
+#define FLAG_RAW_ID 0x80
+#define RAW_ID_BYTES 32
+
+/* The code of a type is its place here plus one.  Stored: append only, 126 at most. */
+static const char *const known_types[] = {
+    "m.room.member",
+    "m.room.create",
+    "m.room.power_levels",
+    "m.room.join_rules",
+    "m.room.history_visibility",
+    "m.room.guest_access",
+    "m.room.name",
+    "m.room.topic",
+    "m.room.avatar",
+    "m.room.canonical_alias",
+    "m.room.encryption",
+    "m.room.third_party_invite",
+    "m.room.server_acl",
+    "m.room.tombstone",
+    "m.room.pinned_events",
+    "m.space.child",
+    "m.space.parent",
+    "m.room.aliases",
+    "m.room.related_groups",
+    "m.room.policy",
+    "m.policy.rule.user",
+    "m.policy.rule.room",
+    "m.policy.rule.server",
+    "m.call.member",
+    "org.matrix.msc3401.call.member",
+    "im.vector.modular.widgets",
+};
+
+StateEntry *
+state_entry_new(const char *type, const char *state_key, const char *event_id)
+{
+    gsize sizes[3] = {strlen(type) + 1, strlen(state_key) + 1, strlen(event_id) + 1};
+    StateEntry *entry = g_malloc0(sizeof *entry + sizes[0] + sizes[1] + sizes[2]);
+    char *text = (char *)(entry + 1);
+    entry->type = memcpy(text, type, sizes[0]);
+    entry->state_key = memcpy(text + sizes[0], state_key, sizes[1]);
+    entry->event_id = memcpy(text + sizes[0] + sizes[1], event_id, sizes[2]);
+    return entry;
+}
+
+int
+state_entry_compare(gconstpointer a, gconstpointer b)
+{
+    const StateEntry *const *left = a, *const *right = b;
+    int order = strcmp((*left)->type, (*right)->type);
+    return order != 0 ? order : strcmp((*left)->state_key, (*right)->state_key);
+}
+
+/* ---- writing ---- */
+
+static void
+put_number(GByteArray *out, guint64 number)
+{
+    guint8 byte;
+    do {
+        byte = (guint8)(number & 0x7F) | (number > 0x7F ? 0x80 : 0);
+        g_byte_array_append(out, &byte, 1);
+        number >>= 7;
+    } while (number > 0);
+}
+
+static void
+put_text(GByteArray *out, const char *text)
+{
+    gsize length = strlen(text);
+    put_number(out, length);
+    g_byte_array_append(out, (const guint8 *)text, (guint)length);
+}
+
+static guint8
+code_of_type(const char *type)
+{
+    for (guint8 i = 0; i < G_N_ELEMENTS(known_types); i++)
+        if (strcmp(known_types[i], type) == 0)
+            return i + 1;
+    return 0;
+}
+
+static void
+put_entry(GByteArray *out, const StateEntry *entry)
+{
+    guint8 raw[RAW_ID_BYTES];
+    guint8 code = code_of_type(entry->type);
+    gboolean is_raw =
+        identifier_is_hash(entry->event_id, '$') &&
+        unpadded_base64_decode_exact(entry->event_id + 1, BASE64_URL_SAFE, raw, sizeof raw);
+    guint8 flags = code | (is_raw ? FLAG_RAW_ID : 0);
+
+    g_byte_array_append(out, &flags, 1);
+    if (code == 0)
+        put_text(out, entry->type);
+    put_text(out, entry->state_key);
+    if (is_raw)
+        g_byte_array_append(out, raw, sizeof raw);
+    else
+        put_text(out, entry->event_id);
+}
+
+GBytes *
+state_node_leaf(const GPtrArray *entries)
+{
+    GByteArray *out = g_byte_array_sized_new(64 * (entries->len + 1));
+    guint8 kind = KIND_LEAF;
+    g_byte_array_append(out, &kind, 1);
+    put_number(out, entries->len);
+    for (guint i = 0; i < entries->len; i++)
+        put_entry(out, entries->pdata[i]);
+    return g_byte_array_free_to_bytes(out);
+}
+
+GBytes *
+state_node_inner(guint64 count, const StateNodeId children[STATE_FAN_OUT])
+{
+    GByteArray *out = g_byte_array_sized_new(16 + STATE_FAN_OUT * STATE_NODE_ID_BYTES);
+    guint8 kind = KIND_INNER, map[2] = {0, 0};
+
+    for (guint i = 0; i < STATE_FAN_OUT; i++)
+        if (!state_node_id_equal(&children[i], &state_node_empty))
+            map[i / 8] |= (guint8)(1u << i % 8);
+    g_byte_array_append(out, &kind, 1);
+    put_number(out, count);
+    g_byte_array_append(out, map, sizeof map);
+    for (guint i = 0; i < STATE_FAN_OUT; i++)
+        if (!state_node_id_equal(&children[i], &state_node_empty))
+            g_byte_array_append(out, children[i].bytes, STATE_NODE_ID_BYTES);
+    return g_byte_array_free_to_bytes(out);
+}
+
+/* ---- reading: our own bytes, but a disk may have other ideas ---- */
+
+typedef struct {
+    const guint8 *bytes;
+    gsize length;
+    gsize at;
+} Reader;
+
+static gboolean
+get_number(Reader *reader, guint64 *ret_number)
+{
+    guint64 number = 0;
+    for (guint shift = 0; shift < 63 && reader->at < reader->length; shift += 7) {
+        guint8 byte = reader->bytes[reader->at++];
+        number |= (guint64)(byte & 0x7F) << shift;
+        if ((byte & 0x80) == 0) {
+            *ret_number = number;
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static const guint8 *
+get_bytes(Reader *reader, gsize count)
+{
+    if (reader->length - reader->at < count)
+        return NULL;
+    reader->at += count;
+    return reader->bytes + reader->at - count;
+}
+
+static char *
+get_text(Reader *reader)
+{
+    guint64 length;
+    const guint8 *bytes = get_number(reader, &length) ? get_bytes(reader, length) : NULL;
+    return bytes != NULL ? g_strndup((const char *)bytes, length) : NULL;
+}
+
+static char *
+get_event_id(Reader *reader, gboolean raw)
+{
+    if (!raw)
+        return get_text(reader);
+    const guint8 *bytes = get_bytes(reader, RAW_ID_BYTES);
+    if (bytes == NULL)
+        return NULL;
+    g_autofree char *text = unpadded_base64_encode(bytes, RAW_ID_BYTES, BASE64_URL_SAFE);
+    return g_strconcat("$", text, NULL);
+}
+
+static StateEntry *
+get_entry(Reader *reader)
+{
+    const guint8 *flags = get_bytes(reader, 1);
+    guint code = flags != NULL ? *flags & 0x7F : 0;
+    if (flags == NULL || code > G_N_ELEMENTS(known_types))
+        return NULL;
+    g_autofree char *type = code > 0 ? g_strdup(known_types[code - 1]) : get_text(reader);
+    g_autofree char *state_key = type != NULL ? get_text(reader) : NULL;
+    g_autofree char *event_id =
+        state_key != NULL ? get_event_id(reader, (*flags & FLAG_RAW_ID) != 0) : NULL;
+    return event_id != NULL ? state_entry_new(type, state_key, event_id) : NULL;
+}
+
+static gboolean
+read_leaf(Reader *reader, StateNodeView *view)
+{
+    view->is_leaf = TRUE;
+    for (guint64 i = 0; i < view->count; i++) {
+        StateEntry *entry = get_entry(reader);
+        if (entry == NULL)
+            return FALSE;
+        g_ptr_array_add(view->entries, entry);
+    }
+    return TRUE;
+}
+
+static gboolean
+read_inner(Reader *reader, StateNodeView *view)
+{
+    const guint8 *map = get_bytes(reader, 2);
+    if (map == NULL)
+        return FALSE;
+    for (guint i = 0; i < STATE_FAN_OUT; i++) {
+        if ((map[i / 8] & 1u << i % 8) == 0)
+            continue;
+        const guint8 *id = get_bytes(reader, STATE_NODE_ID_BYTES);
+        if (id == NULL)
+            return FALSE;
+        memcpy(view->children[i].bytes, id, STATE_NODE_ID_BYTES);
+    }
+    return TRUE;
+}
+
+StateNodeView *
+state_node_view_new(GBytes *body)
+{
+    Reader reader = {.at = 1};
+    g_autoptr(StateNodeView) view = g_new0(StateNodeView, 1);
+
+    reader.bytes = g_bytes_get_data(body, &reader.length);
+    view->entries = g_ptr_array_new_with_free_func(g_free);
+    if (reader.length < 2 || !get_number(&reader, &view->count))
+        return NULL;
+    gboolean good = reader.bytes[0] == KIND_LEAF    ? read_leaf(&reader, view)
+                    : reader.bytes[0] == KIND_INNER ? read_inner(&reader, view)
+                                                    : FALSE;
+    return good && reader.at == reader.length ? g_steal_pointer(&view) : NULL;
+}
+
+void
+state_node_view_free(StateNodeView *view)
+{
+    if (view == NULL)
+        return;
+    g_ptr_array_unref(view->entries);
+    g_free(view);
+}

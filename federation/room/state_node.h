@@ -1,0 +1,42 @@
+/* federation/room/state_node.h: one node of a state trie as bytes.  For state_trie.c alone.
+ *
+ *   leaf:  1, count, entries in order of (type, state key)
+ *   entry: flags (bit 7: the event id is 32 raw bytes of URL-safe base64; bits 0-6: the type's
+ * code, 0: spelt out), [type], state key, event id inner: 2, count of entries below, 2 bytes that
+ * tell which of the 16 children are there, their ids
+ *
+ * Numbers and lengths are LEB128.  This is a format of stored data: codes are added, never changed.
+ */
+#pragma once
+
+#include "federation/room/state_trie.h"
+
+#define STATE_HASH_BYTES 16
+#define STATE_FAN_OUT 16
+
+typedef struct {
+    const char *type;
+    const char *state_key;
+    const char *event_id;
+    guint8 hash[STATE_HASH_BYTES]; /* of type and state key; set by state_trie.c when it needs it */
+} StateEntry;
+
+/* A copy of the strings in one piece of memory: free with g_free. */
+StateEntry *state_entry_new(const char *type, const char *state_key, const char *event_id);
+int state_entry_compare(gconstpointer a,
+                        gconstpointer b); /* StateEntry ** each: for g_ptr_array_sort */
+
+typedef struct {
+    gboolean is_leaf;
+    guint64 count;                       /* entries here and below */
+    GPtrArray *entries;                  /* StateEntry *, owned; empty in an inner node */
+    StateNodeId children[STATE_FAN_OUT]; /* of an inner node; empty ids where there is none */
+} StateNodeView;
+
+/* NULL if @body is no node. */
+StateNodeView *state_node_view_new(GBytes *body);
+void state_node_view_free(StateNodeView *view); /* accepts NULL */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(StateNodeView, state_node_view_free)
+
+GBytes *state_node_leaf(const GPtrArray *entries); /* sorted */
+GBytes *state_node_inner(guint64 count, const StateNodeId children[STATE_FAN_OUT]);
