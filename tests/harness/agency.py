@@ -53,8 +53,12 @@ class Agency:
 
     # ---- set-up ----
 
+    @staticmethod
+    def make_pki_in(folder, *arguments):
+        return run([MAKE_PKI, "--out", folder, *arguments], env={**os.environ, "MAKE_PKI_PASSPHRASE": PASS_PHRASE})
+
     def make_pki(self, *arguments):
-        return run([MAKE_PKI, "--out", self.pki, *arguments], env={**os.environ, "MAKE_PKI_PASSPHRASE": PASS_PHRASE})
+        return self.make_pki_in(self.pki, *arguments)
 
     def prepare(self, people):
         """PKI, certificates, CRLs, configuration, database: what is there already stays."""

@@ -1,0 +1,128 @@
+"""`make bench`: the figures of this machine, beside what PostgreSQL alone does there and then."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from harness.agency import program  # noqa: E402
+from harness.pair import Pair  # noqa: E402
+from harness.postgres import Cluster, programs  # noqa: E402
+from harness.processes import ROOT, free_ports, run  # noqa: E402
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
+WAITING, PARKED = 200, 1000
+LOAD = program().parent / "tests/bench/load"
+
+
+def load(agency, *arguments, **options):
+    done = subprocess.run(
+        [str(word) for word in (LOAD, *arguments)], env={**os.environ, "CHANCERY_CA": str(agency.authority)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False, **options,
+    )  # fmt: skip
+    if done.returncode != 0 or not done.stdout:
+        raise SystemExit(f"load failed: {done.stderr}")
+    if done.stderr:
+        print(f"    {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def memory_mib(process):
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+
+
+def commits(cluster, event_bytes):
+    """pgbench: one-row commits of as many bytes as an event has, by 32 clients."""
+    cluster.create_database("pgbench")
+    cluster.sql("DROP TABLE IF EXISTS line; CREATE TABLE line (id bigserial PRIMARY KEY, bytes bytea)", "pgbench")
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(f"INSERT INTO line (bytes) VALUES (decode(repeat('61', {event_bytes}), 'hex'));\n")
+        script.flush()
+        out = run(
+            [programs() / "pgbench", "-n", "-M", "prepared", "-c", 32, "-j", 2, "-T", int(SECONDS)]
+            + ["-f", script.name, "-h", cluster.home, "-U", cluster.superuser, "pgbench"]
+        )
+    return float(re.search(r"tps = ([\d.]+)", out).group(1))
+
+
+def lines_of_c():
+    for floor in ("storage", "identity", "federation", "server", "tests"):
+        files = [path for path in (ROOT / floor).rglob("*.[ch]")]
+        print(f"  {floor:12}{sum(len(path.read_text().splitlines()) for path in files):7} lines in {len(files)} files")
+
+
+def build_time():
+    with tempfile.TemporaryDirectory() as folder:
+        run(["git", "clone", "-q", ROOT, folder])
+        began = time.monotonic()
+        run(["make", "-s", "build"], cwd=folder, timeout_s=900)
+        return time.monotonic() - began
+
+
+def main():
+    print("lines of C per floor")
+    lines_of_c()
+    print(f"build from nothing: {build_time():.0f} s on {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory(prefix="chancery-bench-", dir="/tmp") as folder, Cluster(
+        Path(tempfile.mkdtemp(prefix="chancery-pg-", dir="/tmp"))
+    ) as cluster:
+        kinds = ("client", "federation", "certificate")
+        pair = Pair(Path(folder), cluster, {name: dict(zip(kinds, free_ports(3))) for name in ("alpha", "beta")}, rates=False)
+        try:
+            pair.start()
+            alpha = pair.alpha
+            alpha.stop()
+            starts = []
+            for _ in range(5):
+                began = time.monotonic()
+                alpha.start()
+                starts.append((time.monotonic() - began) * 1000)
+                alpha.stop()
+            alpha.start()
+            time.sleep(1)
+            print(f"start to ready on an existing database: {min(starts):.0f} to {max(starts):.0f} ms (aim: under 300)")
+            print(f"resident memory idle: {memory_mib(alpha.process):.1f} MiB (aim: under 20)")
+            anna = alpha.login("anna")
+            rooms = [anna.create_room(name=f"Room {number}") for number in range(100)]
+            event = anna.get(f"rooms/{rooms[0]}/event/{anna.send(rooms[0], 'measure')}")
+            event_bytes = len(json.dumps(event)) + 350
+            print(f"acknowledged PUT /send, {SECONDS:.0f} s each; the load shares the cores")
+            best = 0
+            for count, where in ((1, "1 room"), (100, "100 rooms")):
+                for senders in (1, 4, 32):
+                    figure = load(alpha, "send", alpha.url, anna.access_token, senders, SECONDS, *rooms[:count])
+                    best = max(best, figure["per_second"]) if senders == 32 else best
+                    print(
+                        f"  {where:10} {senders:2} senders: {figure['per_second']:6.0f}/s, p50 {figure['p50_ms']:.1f} ms, "
+                        f"p99 {figure['p99_ms']:.1f} ms" + (f", {figure['refused']} refused" if figure["refused"] else "")
+                    )
+            plain = commits(cluster, event_bytes)
+            print(f"  pgbench, one-row commits of {event_bytes} bytes, 32 clients: {plain:.0f}/s")
+            print(f"  best of 32 senders / pgbench: {best / plain:.2f} (aim: above 0.5)")
+            tokens = [anna.access_token] + [alpha.login("anna").access_token for _ in range(9)]
+            figure = load(alpha, "fanout", alpha.url, anna.access_token, 10, rooms[0], *(tokens * 20)[:WAITING])
+            print(
+                f"one message to {figure['waiting']} waiting syncs, time to the last: p50 {figure['last_p50_ms']:.1f} ms, "
+                f"worst {figure['last_worst_ms']:.1f} ms (aim: under 20)"
+            )
+            parked = subprocess.Popen(
+                [str(word) for word in (LOAD, "park", alpha.url, PARKED, 20, *tokens)],
+                env={**os.environ, "CHANCERY_CA": str(alpha.authority)}, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            parked.stdout.readline()
+            print(f"resident memory with {PARKED} parked syncs: {memory_mib(alpha.process):.1f} MiB")
+            parked.kill()
+            parked.wait()
+        finally:
+            pair.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""alpha.example and beta.example: two agencies with officers and officials, partners of each other.
+
+Everything is done by the commands that real officers and officials use.  Each step does only what is
+not done yet, so the same pair can be started again on its kept folder.
+"""
+
+import json
+import time
+
+from .agency import Agency
+from .matrix import Client
+from .processes import Failed, run
+from .stranger import Stranger
+
+COUNTRIES = {"alpha": "AA", "beta": "BB"}
+OFFICERS = {"alpha": ["adele", "albert"], "beta": ["beate", "boris"]}
+OFFICIALS = {"alpha": ["anna", "arno"], "beta": ["berta", "bruno"]}
+
+
+class Pair:
+    """@ports: {"alpha": {"client", "federation", "certificate"}, "beta": …}."""
+
+    def __init__(self, home, cluster, ports, say=lambda text: None, rates=True):
+        self.home, self.cluster, self.say = home, cluster, say
+        self.agencies = [
+            Agency(f"{short}.example", country, home / short, cluster, ports[short])
+            for short, country in COUNTRIES.items()
+        ]
+        for agency in self.agencies:
+            agency.officers = OFFICERS[agency.short]
+            agency.limited = rates
+        self.alpha, self.beta = self.agencies
+
+    def start(self):
+        for agency in self.agencies:
+            agency.prepare([*agency.officers, *OFFICIALS[agency.short]])
+            agency.found()
+            self.say(f"{agency.name}: national PKI, certificates, database, first officers {' and '.join(agency.officers)}")
+        for agency in self.agencies:
+            agency.trust(self.beta if agency is self.alpha else self.alpha)
+        for agency in self.agencies:
+            agency.start()
+            for person in OFFICIALS[agency.short]:
+                agency.enrol(person)
+            self.say(f"{agency.name}: serves, and knows {', '.join(OFFICIALS[agency.short])}")
+
+    def exchange(self):
+        """One message each way; how many arrived."""
+        anna, berta = self.alpha.login("anna"), self.beta.login("berta")
+        try:
+            room_id = anna.create_room(name="Hall of the two agencies")
+            anna.invite(room_id, berta.user_id)
+            berta.wait_invited(room_id)
+            berta.join(room_id, via=[self.alpha.name])
+            arrived = 0
+            for sender, reader, text in [
+                (anna, berta, "Greetings from alpha.example"), (berta, anna, "Greetings from beta.example"),
+            ]:  # fmt: skip
+                event = reader.wait_event(room_id, sender.send(room_id, text))
+                if event["content"].get("body") != text or event["sender"] != sender.user_id:
+                    raise Failed(f"a message arrived changed: {json.dumps(event)}")
+                self.say(f"{sender.user_id} -> {reader.user_id}: {text}")
+                arrived += 1
+            self.stay_alone(anna, room_id)
+            return arrived
+        finally:
+            for client in (anna, berta):
+                client.post("logout", {})
+                client.close()
+
+    def stay_alone(self, client, room_id):
+        """Whoever names gamma.example is refused, before any connection."""
+        self.gamma = self.gamma_new()
+        for attempt in (
+            lambda: client.invite(room_id, "@spy:gamma.example"),
+            lambda: client.join("#hall:gamma.example"),
+            lambda: client.join("!somewhere:gamma.example", via=["gamma.example", f"localhost:{self.gamma.port}"]),
+            lambda: client.get("profile/@spy:gamma.example"),
+            lambda: client.get("profile/" + f"@spy:localhost:{self.gamma.port}"),
+        ):
+            try:
+                attempt()
+            except Exception as refusal:  # noqa: BLE001 (judged here)
+                if getattr(refusal, "status", 0) not in (400, 403, 404):
+                    raise
+            else:
+                raise Failed("somebody of gamma.example could be named")
+
+    def gamma_new(self):
+        pki = self.home / "gamma/pki"
+        if not (pki / "issuing.pem").exists():
+            pki.mkdir(parents=True, exist_ok=True)
+            self.alpha.make_pki_in(pki, "ca", "--country", "CC", "--name", "Gamma")
+        self.alpha.make_pki_in(pki, "server", "gamma", "--host", "gamma.example", "--if-needed")
+        self.alpha.make_pki_in(pki, "person", "spy", "--if-needed")
+        return Stranger("gamma.example", pki)
+
+    def besiege(self):
+        """gamma.example tries every way into both."""
+        for agency in self.agencies:
+            self.gamma.besiege(agency.name, agency.ports["federation"], agency.ports["certificate"], agency.url)
+        return self.gamma
+
+    def watch(self, seconds):
+        """Wait a while; fail when a server has ended by itself."""
+        time.sleep(seconds)
+        for agency in self.agencies:
+            if agency.process.poll() is not None:
+                raise Failed(f"{agency.name} ended with {agency.process.returncode}\n{agency.tail()}")
+
+    def stop(self):
+        """Stops both; {name: exit status}."""
+        if getattr(self, "gamma", None) is not None:
+            self.gamma.close()
+        return {agency.name: agency.stop() for agency in self.agencies}
