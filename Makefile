@@ -39,10 +39,17 @@ ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 .SECONDARY: # objects of tests are kept
-.PHONY: build run demo test lint check-asan fuzz bench c-tests test-deps run-deps clean help
+.PHONY: build openserver run demo test lint check-asan fuzz bench c-tests test-deps run-deps clean help
 build: $(if $(wildcard $(MAIN)),$(BUILD)/chancery,$(BUILD)/libchancery.a)
 
 $(BUILD)/chancery: $(MAIN:%.c=$(BUILD)/%.o) $(ADMISSION:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
+	@echo '  ld $@'
+	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
+
+# The test-only server for public conformance suites: the same archive, admission of its own.
+OPENSERVER := $(wildcard tests/openserver/*.c)
+openserver: $(if $(OPENSERVER),$(BUILD)/openserver)
+$(BUILD)/openserver: $(OPENSERVER:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
 	@echo '  ld $@'
 	@$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
 
@@ -93,7 +100,7 @@ run-deps test-deps: build/packages.mk
 run demo: run-deps build
 	@exec python3 tests/harness/demo.py $@
 
-test: test-deps build c-tests
+test: test-deps build c-tests openserver
 	@tests/run --variant $(VARIANT) $(TEST_OPTIONS)
 
 check-asan:
@@ -108,7 +115,7 @@ fuzz: test-deps
 	    build/fuzz/tests/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 -print_pcs=0 -print_funcs=0 \
 	    -artifact_prefix=var/fuzz/$$fuzzer- var/fuzz/$$fuzzer || exit 1; done
 
-lint: test-deps build c-tests
+lint: test-deps build c-tests openserver
 	@tests/lint/lint
 
 bench: run-deps build $(BUILD)/tests/bench/load
@@ -121,6 +128,7 @@ help:
 	@echo 'make run         build, and start two agencies on loopback; Ctrl-C stops them'
 	@echo 'make demo        the same, ending by itself'
 	@echo 'make build       compile build/release/chancery'
+	@echo 'make openserver  the test-only server for public conformance suites'
 	@echo 'make test        all tests; TEST_OPTIONS="--only PATTERN" for some'
 	@echo 'make check-asan  all tests with AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make fuzz        every fuzz target for FUZZ_SECONDS=60'

@@ -41,6 +41,26 @@ class Hardening(unittest.TestCase):
         self.assertIn("__stack_chk_fail", symbols)
         self.assertRegex(symbols, r"__\w+_chk@")
 
+    def test_holds_nothing_of_the_open_server(self):
+        """it holds neither symbols nor words of the ways in that only test suites have"""
+        words = subprocess.run(["strings", "-n", "5", PROGRAM], capture_output=True, text=True, check=True).stdout
+        for word in ["m.login.dummy", "m.login.password", "/_synapse", "shared_secret", "openserver"]:
+            self.assertNotIn(word, words)
+        folder = PROGRAM.parent / "tests/openserver"
+        if not folder.exists():
+            self.skipTest("tests/openserver is not built")
+
+        def defined(*files):
+            names = subprocess.run(
+                ["nm", "--defined-only", "-f", "posix", *files], capture_output=True, text=True, check=True
+            ).stdout
+            return set(re.findall(r"^(\w+) T ", names, re.M))
+
+        shared = defined(*PROGRAM.parent.glob("*/admission.o"), *PROGRAM.parent.glob("server/main.o"))
+        own = defined(*folder.glob("*.o")) - shared
+        self.assertGreater(len(own), 5)
+        self.assertEqual(own & defined(PROGRAM), set())
+
     def test_no_dangerous_libraries(self):
         """it links the libraries of the design and no others"""
         needed = set(re.findall(r"NEEDED.*\[(\S+?)\.so", readelf("-d")))
