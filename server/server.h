@@ -11,6 +11,8 @@ typedef struct Lane Lane;                   /* storage/lane.h */
 typedef struct LogRing LogRing;             /* storage/log_ring.h */
 typedef struct ServerKey ServerKey;         /* identity/server_key.h: our signing key */
 typedef struct Sessions Sessions;           /* identity/session.h: access tokens, live */
+typedef struct Challenges Challenges;       /* identity/challenge.h: log-in challenges */
+typedef struct Audit Audit;                 /* identity/audit.h: every decision's line */
 typedef struct Certificates Certificates;   /* identity/certificate.h: trust anchors, CRLs, the chain check */
 typedef struct Rooms Rooms;                 /* federation/rooms.h: the rooms' memory, on the lane */
 typedef struct Partners Partners;           /* federation/partner.h: the allow-list in force */
@@ -28,7 +30,9 @@ typedef struct Server {
     Lane *lane;
     ServerKey *key;
     Certificates *certificates;
+    Audit *audit;
     Sessions *sessions;
+    Challenges *challenges;
     Partners *partners;
     PartnerClient *partner_client;
     Rooms *rooms;
