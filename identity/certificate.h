@@ -98,8 +98,13 @@ gboolean certificates_check(Certificates *certificates, GPtrArray *chain_der,
 /* The policy OID, of those accepted, that @certificate asserts; NULL when none. */
 const char *certificates_policy_of(const Certificates *certificates, const Certificate *certificate);
 
+/* Is the issuing CA with that key itself on @crl (revoked by the CA above it)? */
+struct Crl;
+gboolean certificates_authority_is_on(const Certificates *certificates, const char *issuer_key,
+                                      const struct Crl *crl);
+
 /* May sessions of people whose certificates @issuer_key issued go on?  FALSE once its CRL is older
- * than crl_session_age_ms, expired or missing. */
+ * than crl_session_age_ms, expired or missing, or that CA itself was revoked. */
 gboolean certificates_sessions_may_live(Certificates *certificates, const char *issuer_key,
                                         gint64 now_ms);
 /* Is this serial on the CRL in force of that issuer? */

@@ -123,6 +123,22 @@ certificates_take_crl(Certificates *certificates, const Crl *crl)
 }
 
 gboolean
+certificates_authority_is_on(const Certificates *certificates, const char *issuer_key,
+                             const Crl *crl)
+{
+    for (int i = 0; i < sk_X509_num(certificates->issuers); i++) {
+        X509 *authority = sk_X509_value(certificates->issuers, i);
+        if (strcmp(certificates->issuer_keys[i], issuer_key) != 0 ||
+            X509_NAME_cmp(X509_get_issuer_name(authority), X509_CRL_get_issuer(crl_x509(crl))) != 0)
+            continue;
+        g_autofree char *serial = certificate_serial_hex(X509_get0_serialNumber(authority));
+        if (serial == NULL || crl_lists(crl, serial))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+gboolean
 certificates_sessions_may_live(Certificates *certificates, const char *issuer_key, gint64 now_ms)
 {
     g_autoptr(CertificatesView) view = certificates_view(certificates);
@@ -133,6 +149,8 @@ certificates_sessions_may_live(Certificates *certificates, const char *issuer_ke
         const Crl *crl = g_ptr_array_index(view->crls, i);
         if (strcmp(crl_issuer_key(crl), issuer_key) == 0 &&
             crl_next_update_ms(crl) < now_ms - TOLERANCE_MS)
+            return FALSE;
+        if (certificates_authority_is_on(certificates, issuer_key, crl))
             return FALSE;
     }
     return TRUE;

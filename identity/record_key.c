@@ -155,6 +155,15 @@ record_key_mac(const RecordKey *key, const char *context, GBytes *const *parts, 
     return mac_end(&state);
 }
 
+gboolean
+record_mac_equal(GBytes *expected, GBytes *mac)
+{
+    return expected != NULL && mac != NULL && g_bytes_get_size(expected) == RECORD_MAC_BYTES &&
+           g_bytes_get_size(mac) == RECORD_MAC_BYTES &&
+           sodium_memcmp(g_bytes_get_data(mac, NULL), g_bytes_get_data(expected, NULL),
+                         RECORD_MAC_BYTES) == 0;
+}
+
 GBytes *
 record_key_mac_text(const RecordKey *key, const char *context, ...)
 {
@@ -174,9 +183,7 @@ record_key_check(const RecordKey *key, const char *context, GBytes *const *parts
                  GBytes *mac)
 {
     g_autoptr(GBytes) expected = record_key_mac(key, context, parts, count);
-    return mac != NULL && g_bytes_get_size(mac) == RECORD_MAC_BYTES &&
-           sodium_memcmp(g_bytes_get_data(mac, NULL), g_bytes_get_data(expected, NULL),
-                         RECORD_MAC_BYTES) == 0;
+    return record_mac_equal(expected, mac);
 }
 
 char *

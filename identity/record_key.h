@@ -29,6 +29,8 @@ GBytes *record_key_mac(const RecordKey *key, const char *context, GBytes *const 
 /* Constant time. */
 gboolean record_key_check(const RecordKey *key, const char *context, GBytes *const *parts,
                           guint count, GBytes *mac);
+/* Two MACs compared in constant time; NULL equals nothing. */
+gboolean record_mac_equal(GBytes *expected, GBytes *mac);
 /* The MAC over text parts, a list that NULL ends. */
 GBytes *record_key_mac_text(const RecordKey *key, const char *context, ...) G_GNUC_NULL_TERMINATED;
 
