@@ -102,8 +102,9 @@ read_pins(const cJSON *json, AllowListEntry *entry, GError **error)
         if (entry->pin_count == ALLOW_LIST_PINS_MAX)
             return refuse(error, "%s: more than %d TLS pins", entry->server_name,
                           ALLOW_LIST_PINS_MAX);
-        if (!cJSON_IsString(pin) || !unpadded_base64_decode_exact(pin->valuestring, BASE64_STANDARD,
-                                                                  entry->pins[entry->pin_count], 32))
+        if (!cJSON_IsString(pin) ||
+            !unpadded_base64_decode_exact(pin->valuestring, BASE64_STANDARD,
+                                          entry->pins[entry->pin_count], 32))
             return refuse(error, "%s: a TLS pin must be 32 bytes in base64", entry->server_name);
         entry->pin_count++;
     }
@@ -165,8 +166,8 @@ read_entry(const cJSON *json, AllowListEntry *entry, GError **error)
     entry->inbound = strcmp(direction, "out") != 0;
     entry->outbound = strcmp(direction, "in") != 0;
     if (address == NULL || !read_address(address, entry))
-        return refuse(error, "%s: 'address' must be a numeric address and a port, as 192.0.2.7:8448",
-                      name);
+        return refuse(
+            error, "%s: 'address' must be a numeric address and a port, as 192.0.2.7:8448", name);
     return read_pins(json, entry, error) && read_keys(json, entry, error);
 }
 

@@ -26,6 +26,7 @@ void delivery_set_back_off(Delivery *delivery, guint first_ms, guint longest_ms)
 void delivery_start(Delivery *delivery);
 /* Before the partner client and the lane end. */
 void delivery_stop(Delivery *delivery);
+/* After partner_client_free(), whose callbacks it gets, and lane_stop(). */
 void delivery_free(Delivery *delivery);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Delivery, delivery_free)
 
@@ -43,6 +44,10 @@ void delivery_send_edu(Delivery *delivery, const char *const *servers, GBytes *e
                        const char *replaces);
 /* The partner lives: it has just called us.  Any thread, cheap. */
 void delivery_wake(Delivery *delivery, const char *server_name);
+
+/* The list has changed (PartnersChanged): drop what waits for names that are on it no more, try the
+ * others. */
+void delivery_recheck(Delivery *delivery);
 
 /* For metrics and tests: rows waiting for @server_name. */
 gboolean

@@ -47,6 +47,9 @@ typedef void (*PartnersChanged)(gpointer data);
 void partners_watch(Partners *partners, PartnersChanged changed, gpointer data);
 /* The list's serial; 0: none. */
 gint64 partners_serial(Partners *partners);
+/* Is it on the list in force, whatever the time and direction?  For what may wait, never for
+ * admission. */
+gboolean partners_lists(Partners *partners, const char *server_name);
 /* Names that federate in that direction now, NULL-terminated; free with g_strfreev. */
 char **partners_names(Partners *partners, PartnerDirection direction);
 

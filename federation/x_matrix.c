@@ -51,7 +51,7 @@ read_value(const char **at)
     for ((*at)++; **at != '"'; (*at)++) {
         if (**at == '\\')
             (*at)++;
-        if ((guchar)**at < 0x20 || (guchar)**at > 0x7E)
+        if ((guchar) * *at < 0x20 || (guchar) * *at > 0x7E)
             return NULL;
         g_string_append_c(value, **at);
     }
