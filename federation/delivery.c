@@ -198,11 +198,11 @@ body_add_queue(Delivery *delivery, Body *body, GPtrArray *items, gint64 *ret_las
         if (item->edu != NULL) {
             body_add(body->edus, &body->edu_count, item->edu);
         } else {
-            g_autoptr(Pdu) pdu = NULL;
-            if (!rooms_event(delivery->rooms, item->event_id, &pdu, NULL, error))
+            g_autoptr(RoomEvent) event = NULL;
+            if (!rooms_event(delivery->rooms, item->room_id, item->event_id, &event, error))
                 return FALSE;
-            if (pdu != NULL) /* gone: the room was purged */
-                body_add(body->pdus, &body->pdu_count, pdu->bytes);
+            if (event != NULL) /* gone: the room was purged */
+                body_add(body->pdus, &body->pdu_count, event->pdu->bytes);
         }
         *ret_last_no = item->queue_no;
     }

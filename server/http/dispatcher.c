@@ -280,6 +280,21 @@ judge_token_present(const Request *request)
         "Send the access token as Authorization: Bearer; a token in the URL is not read");
 }
 
+/* A stranger at the partner listener goes no further, whatever it asks for. */
+static Response *
+judge_partner_tls(Request *request)
+{
+    const Callers *callers = request->front->callers;
+    g_autoptr(GError) error = NULL;
+    const char *sentence;
+
+    if (request->listener->serves != LISTEN_PARTNER || callers->partner_tls == NULL ||
+        callers->partner_tls(request->server, request, &error))
+        return NULL;
+    g_autofree char *errcode = refusal_errcode(error, &sentence);
+    return refuse_and_close((guint)error->code, errcode, sentence);
+}
+
 Response *
 dispatcher_judge_headers(Request *request)
 {
@@ -298,6 +313,8 @@ dispatcher_judge_headers(Request *request)
     }
     if (response == NULL)
         response = judge_certificate(request);
+    if (response == NULL)
+        response = judge_partner_tls(request);
     if (response == NULL && strcmp(request->method, "OPTIONS") == 0 &&
         (request->listener->serves & LISTEN_CLIENT) != 0)
         response = answer_options();
@@ -474,6 +491,11 @@ run_handler(Request *request, GError **error)
     if (limited != NULL)
         return limited;
     if (!read_json(request, error))
+        return NULL;
+    if (request->route->caller == CALLER_PARTNER &&
+        !request->front->callers->partner_body(
+            request->server, request,
+            g_bytes_get_size(request->body) > 0 ? request->json : NULL, error))
         return NULL;
     return request->route->handler(request, error);
 }

@@ -25,6 +25,11 @@ typedef struct {
     gboolean (*user_is_soft)(const GError *error);
     /* @signed_request: X-Matrix is asked for (CALLER_PARTNER), not the TLS hand-shake alone. */
     Partner *(*partner)(Server *server, Request *request, gboolean signed_request, GError **error);
+    /* Before the body is read: is this TLS peer any partner at all?  NULL: not asked. On an HTTP thread: quick. */
+    gboolean (*partner_tls)(Server *server, Request *request, GError **error);
+    /* The signature over the request with its parsed body (NULL: none); after partner() with @signed_request. */
+    gboolean (*partner_body)(Server *server, Request *request, const cJSON *content,
+                             GError **error);
     const char *(*partner_name)(const Partner *partner);
     void (*partner_free)(Partner *partner);
 } Callers;
