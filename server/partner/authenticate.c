@@ -32,9 +32,8 @@ partner_caller(Server *server, Request *request, gboolean signed_request, GError
     const guint8 *key = peer_key(request, room);
     if (!signed_request)
         return partners_find_by_tls(server->partners, key, error);
-    g_autoptr(InboundCall) call =
-        inbound_begin(server->partners, server->name, request_header(request, "Authorization"), key,
-                      error);
+    g_autoptr(InboundCall) call = inbound_begin(
+        server->partners, server->name, request_header(request, "Authorization"), key, error);
     return call != NULL ? partner_ref(inbound_call_partner(call)) : NULL;
 }
 
