@@ -31,7 +31,8 @@ class Agency:
         self.config = self.home / "chancery.conf"
         self.log = self.home / "log"
         self.process = None
-        self.officials = {}
+        self.officers = []
+        self.limited = True  # rate limits, as a real server has them
 
     # ---- addresses ----
 
@@ -42,6 +43,14 @@ class Agency:
     @property
     def certificate_url(self):
         return f"https://localhost:{self.ports['certificate']}"
+
+    @property
+    def issuer_name(self):
+        """The common name of the CA that issues people's certificates (tests/pki/make_pki)."""
+        return f"{self.short.capitalize()} Officials CA"
+
+    def user_id(self, person):
+        return f"@{person}:{self.name}"
 
     @property
     def authority(self):
@@ -85,6 +94,7 @@ class Agency:
                 "anchors": "pki/root.pem", "intermediates": "pki/issuing.pem", "crl_directory": "pki/crl",
                 "policy_oids": POLICY,
             },
+            "limits": {"rates": "yes" if self.limited else "no"},
             "database": {"conninfo": self.cluster.conninfo(self.short)},
         }  # fmt: skip
         for name, settings in changed.items():

@@ -6,10 +6,11 @@ not done yet, so the same pair can be started again on its kept folder.
 
 import json
 import time
+from pathlib import Path
 
 from .agency import Agency
-from .matrix import Client
-from .processes import Failed, run
+from .postgres import Given
+from .processes import Failed, free_ports
 from .stranger import Stranger
 
 COUNTRIES = {"alpha": "AA", "beta": "BB"}
@@ -113,3 +114,20 @@ class Pair:
         if getattr(self, "gamma", None) is not None:
             self.gamma.close()
         return {agency.name: agency.stop() for agency in self.agencies}
+
+
+def test_pair(home, **options):
+    """A pair for a test, in the cluster that the runner names; end it with .end()."""
+    cluster = Given()
+    kinds = ("client", "federation", "certificate")
+    ports = iter(free_ports(6))
+    pair = Pair(Path(home), cluster, {name: {kind: next(ports) for kind in kinds} for name in COUNTRIES}, **options)
+
+    def end():
+        statuses = pair.stop()
+        cluster.drop_all()
+        if any(statuses.values()):
+            raise Failed(f"a server did not end well: {statuses}\n" + "\n".join(a.tail() for a in pair.agencies))
+
+    pair.end = end
+    return pair
