@@ -20,6 +20,7 @@ typedef struct PartnerClient PartnerClient; /* federation/partner_client.h: outg
 typedef struct Delivery Delivery;           /* federation/delivery.h: what partners are still to be told */
 typedef struct Outgoing Outgoing;           /* federation/outgoing.h: joins, invites, leaves over federation */
 typedef struct SyncHub SyncHub;             /* server/client/sync_hub.h: who waits for what */
+typedef struct Filters Filters;             /* server/client/filter.h */
 typedef struct Typing Typing;               /* server/client/typing.h */
 
 typedef struct Server {
@@ -39,5 +40,6 @@ typedef struct Server {
     Delivery *delivery;
     Outgoing *outgoing;
     SyncHub *sync;
+    Filters *filters;
     Typing *typing;
 } Server;
