@@ -80,8 +80,9 @@ struct Sessions {
     GHashTable *cache;    /* CachedToken by hash, owned */
     GQueue recent;
     GHashTable
-        *doomed;   /* "user\ndevice" or "user\n" -> count: killed in memory, rows still to go */
-    guint64 kills; /* goes up with every kill: a row read before it may be stale */
+        *doomed;       /* "user\ndevice" or "user\n" -> count: killed in memory, rows still to go */
+    GQueue unfinished; /* of KillAct: rows that could not be written yet */
+    guint64 kills;     /* goes up with every kill: a row read before it may be stale */
 };
 
 /* ---- one session ---- */
@@ -398,6 +399,24 @@ log_bell(GPtrArray *entries, gpointer data)
     }
 }
 
+/* One user or device whose sessions end, until the rows have gone. */
+typedef struct {
+    Sessions *sessions;
+    char *user_id;
+    char *device_id; /* or NULL */
+    SessionEnd end;
+    char *rule;
+} KillAct;
+
+static void
+kill_act_free(KillAct *act)
+{
+    g_free(act->user_id);
+    g_free(act->device_id);
+    g_free(act->rule);
+    g_free(act);
+}
+
 /* ---- the service ---- */
 
 Sessions *
@@ -418,6 +437,7 @@ sessions_new(StorePool *pool, Lane *lane, LogRing *ring, Certificates *certifica
     sessions->cache = g_hash_table_new(cached_token_hash, cached_token_equal);
     sessions->doomed = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
     g_queue_init(&sessions->recent);
+    g_queue_init(&sessions->unfinished);
     if (ring != NULL)
         log_ring_add_bell(ring, log_bell, sessions);
     return sessions;
@@ -433,6 +453,7 @@ sessions_free(Sessions *sessions)
         cached_token_drop_locked(sessions, sessions->recent.head->data);
     g_mutex_unlock(&sessions->lock);
     g_assert(g_hash_table_size(sessions->registry) == 0); /* every request has ended by now */
+    g_queue_clear_full(&sessions->unfinished, (GDestroyNotify)kill_act_free);
     g_hash_table_unref(sessions->registry);
     g_hash_table_unref(sessions->cache);
     g_hash_table_unref(sessions->doomed);
@@ -754,23 +775,6 @@ sessions_end_in_batch(LaneBatch *batch, const char *user_id, const char *device_
     }
 }
 
-typedef struct {
-    Sessions *sessions;
-    char *user_id;
-    char *device_id; /* or NULL */
-    SessionEnd end;
-    char *rule;
-} KillAct;
-
-static void
-kill_act_free(KillAct *act)
-{
-    g_free(act->user_id);
-    g_free(act->device_id);
-    g_free(act->rule);
-    g_free(act);
-}
-
 static gboolean
 kill_apply(LaneBatch *batch, gpointer data, GError **error)
 {
@@ -788,25 +792,53 @@ kill_apply(LaneBatch *batch, gpointer data, GError **error)
     return TRUE;
 }
 
-/* Should the rows not have gone, the doom stays until the revocation clock has succeeded. */
+/* Should the rows not have gone, the doom stays until they have. */
 static void
 kill_done(gpointer data, gint64 position, const GError *error)
 {
     KillAct *act = data;
-    if (error != NULL) {
-        g_warning("ending the sessions of %s: %s; the tokens stay shut here", act->user_id,
+    Sessions *sessions = act->sessions;
+
+    if (error != NULL)
+        g_warning("ending sessions of %s: %s; their tokens stay shut", act->user_id,
                   error->message);
-    } else {
-        g_mutex_lock(&act->sessions->lock);
-        doom_locked(act->sessions, act->user_id, act->device_id, -1);
-        g_mutex_unlock(&act->sessions->lock);
-    }
-    kill_act_free(act);
+    g_mutex_lock(&sessions->lock);
+    if (error != NULL)
+        g_queue_push_tail(&sessions->unfinished, act);
+    else
+        doom_locked(sessions, act->user_id, act->device_id, -1);
+    g_mutex_unlock(&sessions->lock);
+    if (error == NULL)
+        kill_act_free(act);
 }
 
-static gboolean
+static void
+kill_submit(KillAct *act)
+{
+    g_autoptr(GError) error = NULL;
+    if (!lane_submit(act->sessions->lane, kill_apply, kill_done, act, &error))
+        kill_done(act, 0, error);
+}
+
+void
+sessions_finish_kills(Sessions *sessions)
+{
+    g_mutex_lock(&sessions->lock);
+    guint count = sessions->unfinished.length;
+    g_mutex_unlock(&sessions->lock);
+    for (; count > 0; count--) {
+        g_mutex_lock(&sessions->lock);
+        KillAct *act = g_queue_pop_head(&sessions->unfinished);
+        g_mutex_unlock(&sessions->lock);
+        if (act == NULL)
+            break;
+        kill_submit(act);
+    }
+}
+
+static void
 kill_sessions(Sessions *sessions, const char *user_id, const char *device_id, SessionEnd end,
-              const char *rule, GError **error)
+              const char *rule)
 {
     Whose whose = {user_id, device_id, NULL};
     g_mutex_lock(&sessions->lock);
@@ -818,25 +850,20 @@ kill_sessions(Sessions *sessions, const char *user_id, const char *device_id, Se
 
     KillAct *act = g_new0(KillAct, 1);
     *act = (KillAct){sessions, g_strdup(user_id), g_strdup(device_id), end, g_strdup(rule)};
-    if (!lane_submit(sessions->lane, kill_apply, kill_done, act, error)) {
-        kill_act_free(act);
-        return FALSE;
-    }
-    return TRUE;
+    kill_submit(act);
 }
 
-gboolean
-sessions_kill_for_user(Sessions *sessions, const char *user_id, SessionEnd end, const char *rule,
-                       GError **error)
+void
+sessions_kill_for_user(Sessions *sessions, const char *user_id, SessionEnd end, const char *rule)
 {
-    return kill_sessions(sessions, user_id, NULL, end, rule, error);
+    kill_sessions(sessions, user_id, NULL, end, rule);
 }
 
-gboolean
+void
 sessions_kill_for_device(Sessions *sessions, const char *user_id, const char *device_id,
-                         SessionEnd end, const char *rule, GError **error)
+                         SessionEnd end, const char *rule)
 {
-    return kill_sessions(sessions, user_id, device_id, end, rule, error);
+    kill_sessions(sessions, user_id, device_id, end, rule);
 }
 
 gboolean
@@ -851,8 +878,7 @@ sessions_kill_for_certificate(Sessions *sessions, GBytes *certificate_sha256, Se
         return FALSE;
     for (guint i = 0; i < briefs->len; i++) {
         const SessionBrief *brief = g_ptr_array_index(briefs, i);
-        if (!kill_sessions(sessions, brief->user_id, brief->device_id, end, rule, error))
-            return FALSE;
+        kill_sessions(sessions, brief->user_id, brief->device_id, end, rule);
     }
     return TRUE;
 }
@@ -1202,7 +1228,7 @@ sessions_refresh(Sessions *sessions, const char *refresh_token, GError **error)
     g_clear_pointer(&connection, store_return);
     if (stolen)
         kill_sessions(sessions, session.user_id, session.device_id, SESSION_END_COMPROMISE,
-                      "refresh-token-reused", NULL);
+                      "refresh-token-reused");
     if (tokens == NULL)
         return NULL;
 

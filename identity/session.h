@@ -110,15 +110,17 @@ sessions_forget(Sessions *sessions, const char *user_id, const char *device_id, 
 /* The same as an act of its own with its audit line (@rule: why).  At once in memory: from the
  * moment of the call none of the tokens opens anything.  The rows follow through the lane, without
  * waiting; should that fail, the revocation clock comes back to it.  Any thread. */
-gboolean sessions_kill_for_user(Sessions *sessions, const char *user_id, SessionEnd end,
-                                const char *rule, GError **error);
-gboolean sessions_kill_for_device(Sessions *sessions, const char *user_id, const char *device_id,
-                                  SessionEnd end, const char *rule, GError **error);
+void
+sessions_kill_for_user(Sessions *sessions, const char *user_id, SessionEnd end, const char *rule);
+void sessions_kill_for_device(Sessions *sessions, const char *user_id, const char *device_id,
+                              SessionEnd end, const char *rule);
 /* Looks up whose it is: borrows a connection. */
 gboolean sessions_kill_for_certificate(Sessions *sessions, GBytes *certificate_sha256,
                                        SessionEnd end, const char *rule, GError **error);
 
 /* ---- for the revocation clock (identity/revocation.c) ---- */
+/* Submit again the kills whose rows could not be written. */
+void sessions_finish_kills(Sessions *sessions);
 /* End in memory what has reached its own end. */
 void sessions_expire(Sessions *sessions, gint64 now_ms);
 /* End in memory what has no row any more, whoever removed it. */

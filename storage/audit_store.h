@@ -1,4 +1,5 @@
-/* storage/audit_store.h: the audit log: appended to and read, nothing else.  For identity/audit.c. */
+/* storage/audit_store.h: the audit log: appended to and read, nothing else.  For identity/audit.c.
+ */
 #pragma once
 
 #include "storage/store.h"
@@ -24,8 +25,15 @@ extern const guint audit_statement_count;
 const StoreStatement *audit_store_append(void);
 StoreArguments *audit_store_arguments(const StoredAudit *line);
 
-/* Lines after @after, oldest first; rows of (seq, time_ms, type, actor, subject, object, decision, rule, refs). */
-StoreRows *audit_store_read(StoreConnection *connection, gint64 after, gint64 lines_max,
-                            GError **error);
+/* Lines after @after, oldest first; rows of (seq, time_ms, type, actor, subject, object, decision,
+ * rule, refs). */
+StoreRows *
+audit_store_read(StoreConnection *connection, gint64 after, gint64 lines_max, GError **error);
 /* Time of the newest line; 0 when there is none. */
 gboolean audit_store_newest_ms(StoreConnection *connection, gint64 *ret_time_ms, GError **error);
+/* The newest line's number. */
+gboolean audit_store_head(StoreConnection *connection, gint64 *ret_seq, GError **error);
+/* Is there a line after *seq of a type that is not among @but_types?  Moves *seq to the newest
+ * line. */
+gboolean audit_store_news(StoreConnection *connection, gint64 *seq, const char *const *but_types,
+                          gsize count, gboolean *ret_news, GError **error);
