@@ -335,6 +335,16 @@ store_rows_bytes(const StoreRows *rows, guint row, guint column)
     return data != NULL ? g_bytes_new(data, length) : NULL;
 }
 
+GPtrArray *
+store_rows_text_column(const StoreRows *rows, guint column)
+{
+    guint count = store_rows_count(rows);
+    GPtrArray *texts = g_ptr_array_new_full(count, g_free);
+    for (guint row = 0; row < count; row++)
+        g_ptr_array_add(texts, g_strdup(store_rows_text(rows, row, column)));
+    return texts;
+}
+
 /* --- errors --- */
 
 static StoreError

@@ -62,6 +62,9 @@ const void *store_rows_data(const StoreRows *rows, guint row, guint column, gsiz
 GBytes *
 store_rows_bytes(const StoreRows *rows, guint row, guint column); /* a copy; NULL for NULL */
 
+/* One text column of all rows: GPtrArray of char *, owned. */
+GPtrArray *store_rows_text_column(const StoreRows *rows, guint column);
+
 typedef struct StorePool StorePool;
 typedef struct StoreConnection StoreConnection;
 

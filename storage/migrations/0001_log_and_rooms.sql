@@ -65,6 +65,8 @@ CREATE TABLE event (
     PRIMARY KEY (room_id, event_id)
 );
 
+CREATE INDEX event_by_time ON event (room_id, origin_server_ts) WHERE status = 1;
+
 -- Events that others name as prev_events and that we do not have.
 CREATE TABLE event_missing (
     room_id text COLLATE "C" NOT NULL,
