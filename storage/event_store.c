@@ -73,13 +73,13 @@ const StoreStatement event_statements[] = {
     [EVENT_WALK_BACK] =
         {"event_walk_back",
          "WITH RECURSIVE walk (event_id) AS ("
-         " SELECT unnest($2::text[])"
+         " SELECT unnest($2::text[]) COLLATE \"C\""
          " UNION"
          " SELECT prev.id FROM walk JOIN event e ON e.room_id = $1 AND e.event_id = walk.event_id"
          "  AND e.status <= 2 CROSS JOIN LATERAL unnest(e.prev_event_ids) AS prev (id)"
          "  WHERE prev.id <> ALL ($3::text[]))"
          " SELECT " EVENT_COLUMNS " FROM (SELECT event_id FROM walk WHERE $4::boolean OR event_id "
-                                  "<> ALL ($2::text[]) LIMIT $5) walked"
+         "<> ALL ($2::text[]) LIMIT $5) walked"
          " JOIN event e ON e.room_id = $1 AND e.event_id = walked.event_id AND e.status <= 2"
          " ORDER BY e.depth DESC, e.event_id"},
     [EXTREMITY_LIST] = {"extremity_list",
