@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 
 from .agency import Agency
+from .matrix import quote
 from .postgres import Given
 from .processes import Failed, free_ports
+from .proxy import Cable
 from .stranger import Stranger
 
 COUNTRIES = {"alpha": "AA", "beta": "BB"}
@@ -21,7 +23,7 @@ OFFICIALS = {"alpha": ["anna", "arno"], "beta": ["berta", "bruno"]}
 class Pair:
     """@ports: {"alpha": {"client", "federation", "certificate"}, "beta": …}."""
 
-    def __init__(self, home, cluster, ports, say=lambda text: None, rates=True):
+    def __init__(self, home, cluster, ports, say=lambda text: None, rates=True, cables=False):
         self.home, self.cluster, self.say = home, cluster, say
         self.agencies = [
             Agency(f"{short}.example", country, home / short, cluster, ports[short])
@@ -31,6 +33,20 @@ class Pair:
             agency.officers = OFFICERS[agency.short]
             agency.limited = rates
         self.alpha, self.beta = self.agencies
+        # With @cables the way to each agency's federation listener can be cut.
+        self.cables = {agency: Cable(agency.ports["federation"]) for agency in self.agencies} if cables else {}
+
+    def address_of(self, agency):
+        """Where partners reach it."""
+        return f"127.0.0.1:{self.cables[agency].port if self.cables else agency.ports['federation']}"
+
+    def cut(self):
+        for cable in self.cables.values():
+            cable.cut()
+
+    def mend(self):
+        for cable in self.cables.values():
+            cable.mend()
 
     def start(self):
         for agency in self.agencies:
@@ -102,6 +118,10 @@ class Pair:
             self.gamma.besiege(agency.name, agency.ports["federation"], agency.ports["certificate"], agency.url)
         return self.gamma
 
+    @staticmethod
+    def state_member(client, room_id, user_id):
+        return client.get(f"rooms/{quote(room_id)}/state/m.room.member/{quote(user_id)}")["membership"]
+
     def watch(self, seconds):
         """Wait a while; fail when a server has ended by itself."""
         time.sleep(seconds)
@@ -113,6 +133,8 @@ class Pair:
         """Stops both; {name: exit status}."""
         if getattr(self, "gamma", None) is not None:
             self.gamma.close()
+        for cable in self.cables.values():
+            cable.close()
         return {agency.name: agency.stop() for agency in self.agencies}
 
 
