@@ -386,8 +386,10 @@ partner_client_new(const PartnerClientSettings *settings, Partners *partners, co
                             "libcurl does not start");
         return NULL;
     }
-    if (access(settings->certificate_file, R_OK) != 0 ||
-        access(settings->private_key_file, R_OK) != 0) {
+    /* Without any, no partner that asks for a certificate will talk to us. */
+    if (settings->certificate_file != NULL &&
+        (settings->private_key_file == NULL || access(settings->certificate_file, R_OK) != 0 ||
+         access(settings->private_key_file, R_OK) != 0)) {
         g_set_error(error, PARTNER_CLIENT_ERROR, PARTNER_CLIENT_ERROR_STOPPED,
                     "cannot read the server certificate %s and its key %s",
                     settings->certificate_file, settings->private_key_file);

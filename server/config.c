@@ -14,6 +14,8 @@ const ConfigSetting config_settings[] = {
     {"server", "federation_address", CONFIG_TEXT, NULL, "", FALSE, 0, 0,
      "host:port that /.well-known/matrix/server names; absent: that file is not served. Partners "
      "listed with an address do not need it."},
+    {"server", "agency", CONFIG_TEXT, NULL, "", FALSE, 0, 0,
+     "The agency as enrolment statements name it; the server name unless given."},
     {"server", "state_directory", CONFIG_PATH, "state", "", FALSE, 0, 0,
      "Folder of the key files (signing key, token keys), made at first start with mode 0700. Back "
      "it up: without it no partner knows this server again."},

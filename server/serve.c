@@ -7,8 +7,17 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "identity/refusal.h"
+#include "federation/partner.h"
+#include "federation/partner_client.h"
+#include "identity/audit.h"
+#include "identity/certificate.h"
+#include "identity/challenge.h"
+#include "identity/clock_rule.h"
+#include "identity/crl.h"
+#include "identity/record_key.h"
+#include "identity/revocation.h"
 #include "identity/server_key.h"
+#include "identity/session.h"
 #include "storage/lane.h"
 #include "storage/log_ring.h"
 #include "storage/migrate.h"
@@ -16,10 +25,13 @@
 #define STOP_GRACE_MS (8 * 1000)
 #define LANE_GRACE_MS (1500)
 #define LANE_OPERATIONS_MAX 10000
+#define AUDIT_REFUSALS_MAX 60
 
 typedef struct {
     const ServeOptions *options;
     Server server;
+    RecordKey *record_key;
+    RevocationClock *revocation;
     FrontEnd *front;
 } House;
 
@@ -28,54 +40,19 @@ typedef struct {
 static Session *
 authenticate_user(Server *server, const char *token, GError **error)
 {
-    refusal_set(error, 401, "M_UNKNOWN_TOKEN", "This access token opens nothing");
-    return NULL;
-}
+    Session *session = NULL;
 
-static const char *
-user_id(const Session *session)
-{
-    return NULL;
-}
-
-static void
-user_free(Session *session)
-{
-}
-
-static gboolean
-user_is_soft(const GError *error)
-{
-    return FALSE;
-}
-
-static Partner *
-authenticate_partner(Server *server, Request *request, gboolean signed_request, GError **error)
-{
-    refusal_set(error, 403, "M_FORBIDDEN", "This server has no partners");
-    return NULL;
-}
-
-static const char *
-partner_name(const Partner *partner)
-{
-    return NULL;
-}
-
-static void
-partner_free(Partner *partner)
-{
+    return sessions_authenticate(server->sessions, token, &session, error) ? session : NULL;
 }
 
 static const Callers callers = {
     .user = authenticate_user,
-    .user_id = user_id,
-    .device_id = user_id,
-    .user_free = user_free,
-    .user_is_soft = user_is_soft,
-    .partner = authenticate_partner,
+    .user_id = session_user_id,
+    .device_id = session_device_id,
+    .user_free = session_unref,
+    .user_is_soft = session_refusal_is_soft,
     .partner_name = partner_name,
-    .partner_free = partner_free,
+    .partner_free = partner_unref,
 };
 
 /* ---- listeners ---- */
@@ -289,6 +266,138 @@ free_server_key(House *house)
     g_clear_pointer(&house->server.key, server_key_free);
 }
 
+/* Without authorities for people nobody can log in: a server that only keeps its rooms. */
+static gboolean
+start_certificates(House *house, GError **error)
+{
+    const Config *config = house->options->config;
+    g_autofree char *file = state_file(house, "record.key");
+    g_autoptr(StoreConnection) connection = NULL;
+    CertificatesSettings settings = {
+        .server_name = house->server.name,
+        .agency = config_text(config, "server", "agency"),
+        .anchors_file = config_text(config, "identity", "anchors"),
+        .issuers_file = config_text(config, "identity", "intermediates"),
+        .policies = config_list(config, "identity", "policy_oids"),
+        .crl_login_age_ms = CERTIFICATES_CRL_LOGIN_AGE_MS,
+        .crl_session_age_ms = CERTIFICATES_CRL_SESSION_AGE_MS,
+    };
+
+    house->record_key = record_key_open(file, TRUE, error);
+    if (house->record_key == NULL)
+        return FALSE;
+    if (settings.agency == NULL)
+        settings.agency = house->server.name;
+    if (settings.anchors_file == NULL)
+        return TRUE;
+    house->server.certificates = certificates_new(&settings, house->record_key, error);
+    connection =
+        house->server.certificates != NULL ? store_borrow(house->server.pool, error) : NULL;
+    return connection != NULL && clock_rule_check_start(connection, error) &&
+           crl_load(house->server.certificates, connection, error);
+}
+
+static void
+free_certificates(House *house)
+{
+    g_clear_pointer(&house->server.certificates, certificates_free);
+    g_clear_pointer(&house->record_key, record_key_free);
+}
+
+static gboolean
+start_audit(House *house, GError **error)
+{
+    house->server.audit = audit_new(house->server.lane, AUDIT_REFUSALS_MAX);
+    return TRUE;
+}
+
+static void
+stop_audit(House *house)
+{
+    g_clear_pointer(&house->server.audit, audit_free);
+}
+
+static gboolean
+start_sessions(House *house, GError **error)
+{
+    const Config *config = house->options->config;
+    SessionSettings settings = session_settings_default;
+    Server *server = &house->server;
+
+    settings.access_ms = config_integer(config, "identity", "access_token_minutes") * 60 * 1000;
+    settings.working_day_ms = config_integer(config, "identity", "working_day_hours") * 3600 * 1000;
+    settings.session_ms = config_integer(config, "identity", "session_days") * 24 * 3600 * 1000;
+    server->sessions = sessions_new(server->pool, server->lane, server->ring, server->certificates,
+                                    house->record_key, &settings);
+    server->challenges = challenges_new(sessions_token_key(server->sessions));
+    return TRUE;
+}
+
+static void
+free_sessions(House *house)
+{
+    g_clear_pointer(&house->server.challenges, challenges_free);
+    g_clear_pointer(&house->server.sessions, sessions_free);
+}
+
+static gboolean
+start_revocation(House *house, GError **error)
+{
+    Server *server = &house->server;
+
+    house->revocation =
+        revocation_clock_new(server->sessions, server->pool, server->certificates, server->audit);
+    return TRUE;
+}
+
+static void
+stop_revocation(House *house)
+{
+    g_clear_pointer(&house->revocation, revocation_clock_free);
+}
+
+static gboolean
+import_allow_list(House *house, GError **error)
+{
+    const char *file = config_text(house->options->config, "federation", "allow_list");
+    g_autofree char *bytes = NULL;
+    g_autoptr(GBytes) list = NULL;
+    gsize length;
+
+    if (file == NULL)
+        return partners_reload(house->server.partners, error);
+    if (!g_file_get_contents(file, &bytes, &length, error))
+        return FALSE;
+    list = g_bytes_new_take(g_steal_pointer(&bytes), length);
+    return partners_import(house->server.partners, list, error);
+}
+
+static gboolean
+start_partners(House *house, GError **error)
+{
+    const Config *config = house->options->config;
+    PartnerClientSettings settings = {
+        .own_name = house->server.name,
+        .certificate_file = config_text(config, "federation", "certificate"),
+        .private_key_file = config_text(config, "federation", "key"),
+    };
+    Server *server = &house->server;
+
+    server->partners = partners_new(server->name, server->pool, server->certificates,
+                                    config_list(config, "federation", "allow_list_signers"));
+    if (!import_allow_list(house, error))
+        return FALSE;
+    server->partner_client = partner_client_new(&settings, server->partners, server->key, error);
+    return server->partner_client != NULL;
+}
+
+static void
+free_partners(House *house)
+{
+    g_clear_pointer(&house->server.partner_client, partner_client_free);
+    g_clear_pointer(&house->server.partners, partners_free);
+}
+
 /* One service a row, lowest floor first.  Starting goes down the table.  Ending goes up it twice:
  * stop (take no more work, finish what was begun), then free.  Each of the three may be NULL; stop
  * and free must bear a service that was never started. */
@@ -306,6 +415,11 @@ static const Step steps[] = {
     {"log", start_log, NULL, free_log},
     {"writer lane", start_lane, stop_lane, free_lane},
     {"signing key", start_server_key, NULL, free_server_key},
+    {"certificates", start_certificates, NULL, free_certificates},
+    {"audit", start_audit, stop_audit, NULL},
+    {"sessions", start_sessions, NULL, free_sessions},
+    {"revocation", start_revocation, stop_revocation, NULL},
+    {"partners", start_partners, NULL, free_partners},
     {"front end", start_front_end, stop_front_end, free_front_end},
 };
 
