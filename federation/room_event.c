@@ -174,11 +174,9 @@ room_reader_remember_event(RoomReader *reader, RoomEvent *event)
 }
 
 void
-room_reader_remember_node(RoomReader *reader, const char *room_id, const StateNodeId *id,
-                          GBytes *body)
+room_reader_remember_node(RoomReader *reader, const char *room_id, const char *id_hex, GBytes *body)
 {
-    g_autofree char *hex = state_node_id_hex(id);
-    g_autofree char *key = cache_key(room_id, hex);
+    g_autofree char *key = cache_key(room_id, id_hex);
 
     lru_add(reader->nodes, key, body, g_bytes_get_size(body) + 64);
 }
@@ -265,8 +263,10 @@ load_nodes(gpointer data, const StateNodeId *ids, guint count, GBytes **ret_bodi
                         "a node of the state of %s is missing", view->info->room_id);
             goto failed;
         }
+        g_autofree char *hex = state_node_id_hex(&ids[place]);
+
         ret_bodies[place] = g_bytes_ref(body);
-        room_reader_remember_node(view->reader, view->info->room_id, &ids[place], body);
+        room_reader_remember_node(view->reader, view->info->room_id, hex, body);
     }
     return TRUE;
 

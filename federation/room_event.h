@@ -60,7 +60,7 @@ gboolean room_reader_info(RoomReader *reader, StoreConnection *connection, const
 void room_reader_remember_info(RoomReader *reader, RoomInfo *info);
 /* After a commit. */
 void room_reader_remember_event(RoomReader *reader, RoomEvent *event);
-void room_reader_remember_node(RoomReader *reader, const char *room_id, const StateNodeId *id,
+void room_reader_remember_node(RoomReader *reader, const char *room_id, const char *id_hex,
                                GBytes *body);
 
 typedef struct RoomView {
