@@ -1,5 +1,6 @@
 #include "federation/acceptance.h"
 
+#include "federation/room/identifier.h"
 #include "federation/room/power_levels.h"
 #include "identity/seeded_hash.h"
 #include "storage/membership_store.h"
@@ -197,11 +198,11 @@ move_extremities(RoomMemory *memory, LaneBatch *batch, RoomEvent *event, gboolea
             g_ptr_array_remove_index_fast(memory->extremities, i - 1);
         }
     }
-    /* The shallowest ends go first: whoever forks the graph without end cannot make us name them all. */
+    /* The shallowest ends go first: whoever forks the graph without end cannot make us name them
+     * all. */
     g_ptr_array_sort(memory->extremities, compare_depth_falling);
     while (memory->extremities->len >= ROOM_EXTREMITIES_MAX) {
-        const RoomEvent *end =
-            g_ptr_array_index(memory->extremities, memory->extremities->len - 1);
+        const RoomEvent *end = g_ptr_array_index(memory->extremities, memory->extremities->len - 1);
 
         g_ptr_array_add(removed, g_strdup(end->pdu->event_id));
         g_ptr_array_set_size(memory->extremities, memory->extremities->len - 1);
@@ -225,8 +226,8 @@ resolve_current(RoomMemory *memory, StateNodeId *ret_root, GError **error)
 /* ---- redactions ---- */
 
 static gboolean
-may_redact(RoomMemory *memory, const RoomEvent *redaction, const Pdu *redacted,
-           gboolean *ret_may, GError **error)
+may_redact(RoomMemory *memory, const RoomEvent *redaction, const Pdu *redacted, gboolean *ret_may,
+           GError **error)
 {
     g_autoptr(RoomEvent) levels = NULL;
     PowerLevels power = {.create = memory->create};
@@ -239,7 +240,8 @@ may_redact(RoomMemory *memory, const RoomEvent *redaction, const Pdu *redacted,
     return TRUE;
 }
 
-/* rooms/v3, "Handling redactions": carried out only when both events are here and the sender may. */
+/* rooms/v3, "Handling redactions": carried out only when both events are here and the sender may.
+ */
 static gboolean
 redact(RoomMemory *memory, LaneBatch *batch, const RoomEvent *redaction, GError **error)
 {
@@ -284,7 +286,8 @@ deliver(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, const RoomEvent *eve
     while (g_hash_table_iter_next(&iter, &name, NULL))
         if (!g_str_equal(name, rooms->server_name) && g_strcmp0(name, origin) != 0)
             g_ptr_array_add(names, name);
-    /* Who is thrown out, or whose invite is taken back, hears of it; an invite went by its own way. */
+    /* Who is thrown out, or whose invite is taken back, hears of it; an invite went by its own way.
+     */
     if (target != NULL && !g_str_equal(membership, "invite") &&
         !g_str_equal(target, rooms->server_name) && g_strcmp0(target, origin) != 0 &&
         !g_hash_table_contains(memory->servers, target))
@@ -299,8 +302,7 @@ deliver(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, const RoomEvent *eve
 static void
 write_log(RoomMemory *memory, LaneBatch *batch, const RoomEvent *event, gboolean history)
 {
-    LogEntry *entry =
-        log_entry_new(LOG_EVENT, memory->info->room_id, NULL, event->pdu->event_id);
+    LogEntry *entry = log_entry_new(LOG_EVENT, memory->info->room_id, NULL, event->pdu->event_id);
 
     if (!history || event->has_state)
         entry->state_root = state_node_id_bytes(history ? &event->after : &memory->current);

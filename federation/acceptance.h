@@ -1,8 +1,8 @@
 /* federation/acceptance.h: the one place where an event is stored and a room moves on.
  *
- * Everything was judged before: this writes the event, its state, the ends of the graph, the flat tables, the
- * redaction, the log entry and the delivery into the open batch, and moves the room's memory with it.
- * Lane thread.  For proposal.c and receive.c alone. */
+ * Everything was judged before: this writes the event, its state, the ends of the graph, the flat
+ * tables, the redaction, the log entry and the delivery into the open batch, and moves the room's
+ * memory with it. Lane thread.  For proposal.c and receive.c alone. */
 #pragma once
 
 #include "federation/rooms_private.h"
@@ -11,11 +11,12 @@ typedef struct {
     RoomEvent *event;   /* borrowed; before and after are set unless it is an outlier */
     const char *reason; /* why it was rejected or soft-failed; else NULL */
     gboolean deliver;   /* send it to the other servers in the room */
-    gboolean detached;  /* the graph begins anew with it: it becomes the only end (a join from outside) */
+    gboolean
+        detached; /* the graph begins anew with it: it becomes the only end (a join from outside) */
 } Acceptance;
 
-/* Accepted events become an end of the graph, change the current state and go to the log; soft-failed, rejected and
- * outlying ones are only kept. */
+/* Accepted events become an end of the graph, change the current state and go to the log;
+ * soft-failed, rejected and outlying ones are only kept. */
 gboolean acceptance_add(Rooms *rooms, RoomMemory *memory, LaneBatch *batch,
                         const Acceptance *acceptance, GError **error);
 /* An event from before the room's beginning here: negative position, no effect on the state. */

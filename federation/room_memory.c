@@ -1,5 +1,6 @@
 #include "federation/room_memory.h"
 
+#include "federation/room/identifier.h"
 #include "identity/seeded_hash.h"
 #include "storage/membership_store.h"
 
@@ -35,8 +36,8 @@ room_memory_new(RoomReader *reader, RoomInfo *info)
     memory->current = state_node_empty;
     memory->state_cache = new_state_cache();
     memory->pending_events = new_pending_events();
-    memory->pending_nodes = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
-                                                  (GDestroyNotify)g_bytes_unref);
+    memory->pending_nodes =
+        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
     memory->servers = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
     memory->added_events = g_ptr_array_new_with_free_func(g_free);
     memory->added_nodes = g_ptr_array_new_with_free_func(g_free);
@@ -66,8 +67,7 @@ room_memory_free(RoomMemory *memory)
 static gboolean
 load_extremities(RoomMemory *memory, StoreConnection *connection, GError **error)
 {
-    g_autoptr(GPtrArray) ids =
-        event_store_extremities(connection, memory->info->room_id, error);
+    g_autoptr(GPtrArray) ids = event_store_extremities(connection, memory->info->room_id, error);
 
     if (ids == NULL)
         return FALSE;
@@ -93,9 +93,7 @@ room_memory_load(RoomReader *reader, StoreConnection *connection, RoomInfo *info
 {
     g_autoptr(RoomMemory) memory = room_memory_new(reader, info);
     g_autoptr(GBytes) root = NULL;
-    g_autoptr(GHashTable) servers = NULL;
-    GHashTableIter iter;
-    gpointer name, joined;
+    g_autoptr(GPtrArray) joined = NULL;
 
     memory->view->connection = connection;
     if (!room_view_create(memory->view, &memory->create, error) ||
@@ -107,12 +105,16 @@ room_memory_load(RoomReader *reader, StoreConnection *connection, RoomInfo *info
                     info->room_id);
         return NULL;
     }
-    servers = membership_store_server_counts(connection, info->room_id, error);
-    if (servers == NULL)
+    joined = membership_store_members(connection, info->room_id, "join", NULL, G_MAXINT32, error);
+    if (joined == NULL)
         return NULL;
-    g_hash_table_iter_init(&iter, servers);
-    while (g_hash_table_iter_next(&iter, &name, &joined))
-        room_memory_change_server(memory, name, (int)*(gint64 *)joined);
+    for (guint i = 0; i < joined->len; i++) {
+        const StoredMembership *member = g_ptr_array_index(joined, i);
+        const char *server = identifier_server(member->user_id);
+
+        if (server != NULL)
+            room_memory_change_server(memory, server, 1);
+    }
     return g_steal_pointer(&memory);
 }
 
@@ -233,6 +235,7 @@ room_memory_committed(RoomMemory *memory)
         g_hash_table_iter_remove(&iter);
     }
     memory->view->connection = NULL;
+    memory->in_batch = FALSE;
 }
 
 /* ---- taking back ---- */
@@ -314,8 +317,8 @@ room_memories_new(guint rooms_max)
 {
     RoomMemories *memories = g_new0(RoomMemories, 1);
 
-    memories->rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL,
-                                            (GDestroyNotify)room_memory_free);
+    memories->rooms =
+        g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL, (GDestroyNotify)room_memory_free);
     memories->rooms_max = rooms_max;
     return memories;
 }
@@ -352,6 +355,7 @@ room_memories_add(RoomMemories *memories, RoomMemory *memory)
             }
         }
     }
+    memory->home = memories;
     g_hash_table_replace(memories->rooms, memory->info->room_id, memory);
 }
 

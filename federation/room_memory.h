@@ -1,8 +1,8 @@
 /* federation/room_memory.h: a room as the writer holds it: where the graph ends, what the state is.
  *
- * Lane thread only.  What an open batch has added is here at once, so that further events of the batch stand on
- * it; a batch that is taken back drops the whole room from memory, to be loaded again.
- * For federation/rooms.c, acceptance.c, proposal.c and receive.c. */
+ * Lane thread only.  What an open batch has added is here at once, so that further events of the
+ * batch stand on it; a batch that is taken back drops the whole room from memory, to be loaded
+ * again. For federation/rooms.c, acceptance.c, proposal.c and receive.c. */
 #pragma once
 
 #include "federation/room_event.h"
@@ -10,14 +10,18 @@
 /* New events name at most so many prev_events, and no more ends are kept. */
 #define ROOM_EXTREMITIES_MAX 16
 
+typedef struct RoomMemories RoomMemories;
+
 typedef struct {
+    RoomMemories *home; /* NULL until it is added there */
+    gboolean in_batch;  /* the open batch will drop it if it is taken back */
     RoomInfo *info;
-    RoomView *view;          /* its connection is set for the length of an operation */
-    Pdu *create;             /* NULL only while a room is being made */
-    GPtrArray *extremities;  /* RoomEvent: the ends of the graph */
-    StateNodeId current;     /* the state that they resolve to */
-    GHashTable *state_cache; /* StateKey -> RoomEvent of the current state; NULL value: absent */
-    GHashTable *servers;     /* server name -> users joined (GUINT_TO_POINTER), none with 0 */
+    RoomView *view;             /* its connection is set for the length of an operation */
+    Pdu *create;                /* NULL only while a room is being made */
+    GPtrArray *extremities;     /* RoomEvent: the ends of the graph */
+    StateNodeId current;        /* the state that they resolve to */
+    GHashTable *state_cache;    /* StateKey -> RoomEvent of the current state; NULL value: absent */
+    GHashTable *servers;        /* server name -> users joined (GUINT_TO_POINTER), none with 0 */
     GHashTable *pending_events; /* event id -> RoomEvent, not yet durable */
     GHashTable *pending_nodes;  /* node id in hex -> GBytes, not yet durable */
     GPtrArray *added_events;    /* keys of what the running operation has put into the two above */
@@ -28,8 +32,8 @@ typedef struct {
 /* A room without events. */
 RoomMemory *room_memory_new(RoomReader *reader, RoomInfo *info);
 /* As it stands in the database. */
-RoomMemory *room_memory_load(RoomReader *reader, StoreConnection *connection, RoomInfo *info,
-                             GError **error);
+RoomMemory *
+room_memory_load(RoomReader *reader, StoreConnection *connection, RoomInfo *info, GError **error);
 void room_memory_free(RoomMemory *memory);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RoomMemory, room_memory_free)
 
@@ -63,7 +67,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RoomMemorySaved, room_memory_saved_free)
 void room_memory_damage(RoomMemory *memory);
 
 /* ---- the rooms in memory ---- */
-typedef struct RoomMemories RoomMemories;
 RoomMemories *room_memories_new(guint rooms_max);
 void room_memories_free(RoomMemories *memories);
 RoomMemory *room_memories_find(RoomMemories *memories, const char *room_id); /* or NULL */

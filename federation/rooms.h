@@ -52,10 +52,9 @@ RoomsProposal *rooms_proposal_new(const char *room_id, const char *sender);
 void rooms_proposal_free(RoomsProposal *proposal);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RoomsProposal, rooms_proposal_free)
 /* @state_key NULL: not a state event.  @content is consumed.  Several events of one proposal are
- * added in order, all or none. FALSE: the content has no canonical form, or an identifier is over
- * its limit. */
-gboolean rooms_proposal_add(RoomsProposal *proposal, const char *type, const char *state_key,
-                            cJSON *content, GError **error);
+ * added in order, all or none. */
+void rooms_proposal_add(RoomsProposal *proposal, const char *type, const char *state_key,
+                        cJSON *content);
 /* Store (user, device, @scope, @txn_id) -> the first event's id in the same batch. */
 void rooms_proposal_set_transaction(RoomsProposal *proposal, const char *device_id,
                                     const char *scope, const char *txn_id);
@@ -68,8 +67,9 @@ typedef struct {
     gint64 position;      /* of the last event in the log */
 } RoomsOutcome;
 
-/* @error NULL and @outcome set (borrowed for the call), or @outcome NULL: a REFUSAL (auth rules:
- * 403 M_FORBIDDEN; size: 413 M_TOO_LARGE; no such room: 404 M_NOT_FOUND) or a STORE_ERROR. */
+/* @error NULL and @outcome set (borrowed for the call), or @outcome NULL: a REFUSAL (auth rules,
+ * or not a room of ours: 403 M_FORBIDDEN; size: 413 M_TOO_LARGE; content: 400 M_BAD_JSON) or a
+ * STORE_ERROR. */
 typedef void (*RoomsDone)(const RoomsOutcome *outcome, const GError *error, gpointer data);
 
 /* @proposal is consumed. */

@@ -1,5 +1,5 @@
-/* federation/rooms_private.h: what the files of the rooms engine share.  For federation/room*.c, acceptance.c,
- * proposal.c and receive.c alone. */
+/* federation/rooms_private.h: what the files of the rooms engine share.  For federation/rooms.c,
+ * acceptance.c, proposal.c and receive.c alone. */
 #pragma once
 
 #include "federation/room/pdu_sign.h"
@@ -20,9 +20,16 @@ struct Rooms {
     gpointer deliver_data;
 };
 
-/* The room's memory, loaded where needed; lane thread.  *ret_memory NULL: never were in that room.  Registers the
- * rollback of this operation: call once an operation. */
+/* All of these on the lane thread. */
+
+/* The room's memory for one operation, loaded where needed; *ret_memory NULL: we never were in that
+ * room. */
 gboolean rooms_memory(Rooms *rooms, LaneBatch *batch, const char *room_id, RoomMemory **ret_memory,
                       GError **error);
-/* After a commit that touched @room_id. */
+/* Call last in an operation that succeeds and changed the room: should the batch be taken back, so
+ * is the memory. */
+void rooms_memory_changed(Rooms *rooms, LaneBatch *batch, RoomMemory *memory);
+/* The same for a room that begins with this operation; takes @memory. */
+void rooms_memory_add(Rooms *rooms, LaneBatch *batch, RoomMemory *memory);
+/* After the commit of such an operation. */
 void rooms_memory_committed(Rooms *rooms, const char *room_id);

@@ -1,0 +1,386 @@
+/* Events of local users: built, judged and stored on the lane thread. */
+#include "federation/acceptance.h"
+#include "federation/room/pdu_build.h"
+#include "federation/rooms_private.h"
+#include "identity/clock.h"
+#include "identity/refusal.h"
+#include "storage/room_store.h"
+
+#include <sodium.h>
+
+typedef struct {
+    char *type;
+    char *state_key; /* or NULL */
+    cJSON *content;
+} Draft;
+
+struct RoomsProposal {
+    char *room_id; /* NULL: a room is made */
+    char *sender;
+    GPtrArray *drafts;
+    gboolean idempotent;
+    char *device_id; /* with a transaction id; else NULL */
+    char *scope;
+    char *txn_id;
+};
+
+static void
+draft_free(gpointer data)
+{
+    Draft *draft = data;
+
+    g_free(draft->type);
+    g_free(draft->state_key);
+    cJSON_Delete(draft->content);
+    g_free(draft);
+}
+
+RoomsProposal *
+rooms_proposal_new(const char *room_id, const char *sender)
+{
+    RoomsProposal *proposal = g_new0(RoomsProposal, 1);
+
+    proposal->room_id = g_strdup(room_id);
+    proposal->sender = g_strdup(sender);
+    proposal->drafts = g_ptr_array_new_with_free_func(draft_free);
+    return proposal;
+}
+
+void
+rooms_proposal_free(RoomsProposal *proposal)
+{
+    if (proposal == NULL)
+        return;
+    g_free(proposal->room_id);
+    g_free(proposal->sender);
+    g_ptr_array_unref(proposal->drafts);
+    g_free(proposal->device_id);
+    g_free(proposal->scope);
+    g_free(proposal->txn_id);
+    g_free(proposal);
+}
+
+void
+rooms_proposal_add(RoomsProposal *proposal, const char *type, const char *state_key, cJSON *content)
+{
+    Draft *draft = g_new0(Draft, 1);
+
+    draft->type = g_strdup(type);
+    draft->state_key = g_strdup(state_key);
+    draft->content = content;
+    g_ptr_array_add(proposal->drafts, draft);
+}
+
+void
+rooms_proposal_set_transaction(RoomsProposal *proposal, const char *device_id, const char *scope,
+                               const char *txn_id)
+{
+    proposal->device_id = g_strdup(device_id);
+    proposal->scope = g_strdup(scope);
+    proposal->txn_id = g_strdup(txn_id);
+}
+
+void
+rooms_proposal_set_idempotent(RoomsProposal *proposal)
+{
+    proposal->idempotent = TRUE;
+}
+
+/* ---- one operation of the lane ---- */
+
+typedef struct {
+    Rooms *rooms;
+    RoomsProposal *proposal;
+    RoomsDone done; /* one of these two */
+    RoomsBuilt built;
+    gpointer data;
+    char *room_id;
+    GPtrArray *event_ids;
+    Pdu *pdu; /* for built */
+} Operation;
+
+static void
+operation_free(Operation *operation)
+{
+    rooms_proposal_free(operation->proposal);
+    g_free(operation->room_id);
+    g_ptr_array_unref(operation->event_ids);
+    pdu_unref(operation->pdu);
+    g_free(operation);
+}
+
+/* What the builder says about content that a client chose. */
+static void
+refuse_event(GError **error, const GError *cause)
+{
+    if (g_error_matches(cause, PDU_ERROR, PDU_ERROR_TOO_LARGE))
+        refusal_set(error, 413, "M_TOO_LARGE", "The event is too large: %s", cause->message);
+    else
+        refusal_set(error, 400, "M_BAD_JSON", "That does not make an event: %s", cause->message);
+}
+
+static Pdu *
+build_event(const Operation *operation, const RoomMemory *memory, const RoomVersion *version,
+            const Draft *draft, const GPtrArray *auth_pdus, GError **error)
+{
+    const char *prev[ROOM_EXTREMITIES_MAX + 1] = {NULL};
+    const char *auth[EVENT_AUTH_KEYS_MAX + 1] = {NULL};
+    g_autoptr(GError) cause = NULL;
+    Pdu *pdu;
+
+    for (guint i = 0; memory != NULL && i < memory->extremities->len; i++)
+        prev[i] = ((RoomEvent *)g_ptr_array_index(memory->extremities, i))->pdu->event_id;
+    for (guint i = 0; i < auth_pdus->len; i++)
+        auth[i] = ((Pdu *)g_ptr_array_index(auth_pdus, i))->event_id;
+    pdu = pdu_build(version,
+                    &(PduTemplate){
+                        .room_id = memory != NULL ? memory->info->room_id : NULL,
+                        .type = draft->type,
+                        .state_key = draft->state_key,
+                        .sender = operation->proposal->sender,
+                        .content = draft->content,
+                        .prev_events = prev,
+                        .auth_events = auth,
+                        .depth = memory != NULL ? room_memory_depth(memory) + 1 : 1,
+                        .origin_server_ts = clock_wall_ms(),
+                    },
+                    &operation->rooms->signer, &cause);
+    if (pdu == NULL)
+        refuse_event(error, cause);
+    return pdu;
+}
+
+/* The event that this draft becomes at the room's ends; the rules allow it. */
+static RoomEvent *
+judge_draft(const Operation *operation, RoomMemory *memory, const Draft *draft, GError **error)
+{
+    g_autoptr(GPtrArray) auth_pdus = NULL;
+    g_autoptr(RoomEvent) event = NULL;
+    g_autoptr(Pdu) pdu = NULL;
+    const char *reason = NULL;
+    EventAuthKeys keys;
+
+    event_auth_keys(memory->info->version, draft->type, draft->state_key,
+                    operation->proposal->sender, draft->content, &keys);
+    auth_pdus = room_memory_state_pdus(memory, &keys, error);
+    if (auth_pdus == NULL)
+        return NULL;
+    pdu = build_event(operation, memory, memory->info->version, draft, auth_pdus, error);
+    if (pdu == NULL)
+        return NULL;
+    if (event_auth_check(pdu, memory->create, auth_pdus, &reason) != AUTH_ALLOW) {
+        refusal_set(error, 403, "M_FORBIDDEN", "The rules of the room do not allow this: %s",
+                    reason);
+        return NULL;
+    }
+    event = room_event_new(pdu, STORED_EVENT_ACCEPTED, TRUE);
+    event->has_state = TRUE;
+    event->before = memory->current;
+    if (!acceptance_state_after(memory, event, error))
+        return NULL;
+    return g_steal_pointer(&event);
+}
+
+/* The state event in force when it says the same already. */
+static gboolean
+find_same(const Operation *operation, RoomMemory *memory, const Draft *draft, RoomEvent **ret_same,
+          GError **error)
+{
+    g_autoptr(RoomEvent) event = NULL;
+
+    *ret_same = NULL;
+    if (!operation->proposal->idempotent || draft->state_key == NULL)
+        return TRUE;
+    if (!room_memory_state(memory, draft->type, draft->state_key, &event, error))
+        return FALSE;
+    if (event != NULL && event->redaction_id == NULL &&
+        g_str_equal(event->pdu->sender, operation->proposal->sender) &&
+        cJSON_Compare(event->pdu->content, draft->content, TRUE))
+        *ret_same = g_steal_pointer(&event);
+    return TRUE;
+}
+
+static gboolean
+add_draft(Operation *operation, RoomMemory *memory, LaneBatch *batch, const Draft *draft,
+          GError **error)
+{
+    g_autoptr(RoomEvent) event = NULL;
+
+    if (!find_same(operation, memory, draft, &event, error))
+        return FALSE;
+    if (event != NULL) {
+        g_ptr_array_add(operation->event_ids, g_strdup(event->pdu->event_id));
+        return TRUE;
+    }
+    event = judge_draft(operation, memory, draft, error);
+    if (event == NULL)
+        return FALSE;
+    if (operation->built != NULL) {
+        operation->pdu = pdu_ref(event->pdu);
+        return TRUE;
+    }
+    if (!acceptance_add(operation->rooms, memory, batch,
+                        &(Acceptance){.event = event, .deliver = TRUE}, error)) {
+        room_memory_damage(memory);
+        return FALSE;
+    }
+    g_ptr_array_add(operation->event_ids, g_strdup(event->pdu->event_id));
+    return TRUE;
+}
+
+/* The create event gives version 12's room its id, so it comes before the room's memory. */
+static RoomMemory *
+make_room(Operation *operation, LaneBatch *batch, GError **error)
+{
+    const Draft *draft = g_ptr_array_index(operation->proposal->drafts, 0);
+    const RoomVersion *version =
+        room_version_find_supported(json_get_string(draft->content, "room_version"));
+    g_autoptr(GPtrArray) none = g_ptr_array_new();
+    g_autoptr(RoomInfo) info = NULL;
+    g_autoptr(RoomMemory) memory = NULL;
+    g_autoptr(RoomEvent) event = NULL;
+    g_autoptr(GBytes) seed_bytes = NULL;
+    g_autoptr(Pdu) pdu = NULL;
+    guint8 seed[STATE_SEED_BYTES];
+    const char *reason = NULL;
+
+    if (version == NULL || !version->room_id_is_create_hash) {
+        refusal_set(error, 400, "M_UNSUPPORTED_ROOM_VERSION",
+                    "This server makes rooms of version %s only", room_version_default()->id);
+        return NULL;
+    }
+    pdu = build_event(operation, NULL, version, draft, none, error);
+    if (pdu == NULL)
+        return NULL;
+    if (event_auth_check(pdu, NULL, none, &reason) != AUTH_ALLOW) {
+        refusal_set(error, 400, "M_BAD_JSON", "That is no m.room.create event: %s", reason);
+        return NULL;
+    }
+    randombytes_buf(seed, sizeof seed);
+    info = room_info_new(pdu->room_id, version, seed);
+    memory = room_memory_new(operation->rooms->reader, info);
+    memory->view->connection = lane_batch_connection(batch, error);
+    if (memory->view->connection == NULL)
+        return NULL;
+    seed_bytes = g_bytes_new(seed, sizeof seed);
+    room_store_insert(batch, pdu->room_id, version->id, seed_bytes, pdu->origin_server_ts);
+    event = room_event_new(pdu, STORED_EVENT_ACCEPTED, TRUE);
+    event->has_state = TRUE;
+    event->before = state_node_empty;
+    if (!acceptance_state_after(memory, event, error) ||
+        !acceptance_add(operation->rooms, memory, batch, &(Acceptance){.event = event}, error))
+        return NULL;
+    g_ptr_array_add(operation->event_ids, g_strdup(pdu->event_id));
+    return g_steal_pointer(&memory);
+}
+
+static gboolean
+apply_new_room(Operation *operation, LaneBatch *batch, GError **error)
+{
+    g_autoptr(RoomMemory) memory = make_room(operation, batch, error);
+
+    if (memory == NULL)
+        return FALSE;
+    for (guint i = 1; i < operation->proposal->drafts->len; i++)
+        if (!add_draft(operation, memory, batch, g_ptr_array_index(operation->proposal->drafts, i),
+                       error))
+            return FALSE;
+    operation->room_id = g_strdup(memory->info->room_id);
+    rooms_memory_add(operation->rooms, batch, g_steal_pointer(&memory));
+    return TRUE;
+}
+
+static gboolean
+apply_events(Operation *operation, LaneBatch *batch, GError **error)
+{
+    const GPtrArray *drafts = operation->proposal->drafts;
+    g_autoptr(RoomMemorySaved) saved = NULL;
+    RoomMemory *memory;
+
+    if (!rooms_memory(operation->rooms, batch, operation->room_id, &memory, error))
+        return FALSE;
+    if (memory == NULL || room_memory_server_joined(memory, operation->rooms->server_name) == 0) {
+        refusal_set(error, 403, "M_FORBIDDEN", "You are not in that room");
+        return FALSE;
+    }
+    saved = drafts->len > 1 ? room_memory_save(memory) : NULL;
+    for (guint i = 0; i < drafts->len; i++) {
+        if (add_draft(operation, memory, batch, g_ptr_array_index(drafts, i), error))
+            continue;
+        if (saved != NULL && !memory->damaged)
+            room_memory_restore(memory, saved);
+        return FALSE;
+    }
+    rooms_memory_changed(operation->rooms, batch, memory);
+    return TRUE;
+}
+
+static gboolean
+apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    Operation *operation = data;
+    const RoomsProposal *proposal = operation->proposal;
+
+    /* It may run again after a batch was taken back. */
+    g_ptr_array_set_size(operation->event_ids, 0);
+    g_clear_pointer(&operation->pdu, pdu_unref);
+    g_free(operation->room_id);
+    operation->room_id = g_strdup(proposal->room_id);
+    if (proposal->room_id == NULL ? !apply_new_room(operation, batch, error)
+                                  : !apply_events(operation, batch, error))
+        return FALSE;
+    if (proposal->txn_id != NULL && operation->event_ids->len > 0)
+        event_store_record_transaction(batch, proposal->sender, proposal->device_id,
+                                       proposal->scope, proposal->txn_id,
+                                       g_ptr_array_index(operation->event_ids, 0), clock_wall_ms());
+    return TRUE;
+}
+
+static void
+done(gpointer data, gint64 position, const GError *error)
+{
+    Operation *operation = data;
+    const RoomsOutcome outcome = {operation->room_id, operation->event_ids, position};
+
+    if (error == NULL && operation->room_id != NULL)
+        rooms_memory_committed(operation->rooms, operation->room_id);
+    if (operation->built != NULL)
+        operation->built(error == NULL ? operation->pdu : NULL, error, operation->data);
+    else
+        operation->done(error == NULL ? &outcome : NULL, error, operation->data);
+    operation_free(operation);
+}
+
+static void
+submit(Rooms *rooms, RoomsProposal *proposal, RoomsDone on_done, RoomsBuilt built, gpointer data)
+{
+    Operation *operation = g_new0(Operation, 1);
+    g_autoptr(GError) error = NULL;
+
+    operation->rooms = rooms;
+    operation->proposal = proposal;
+    operation->done = on_done;
+    operation->built = built;
+    operation->data = data;
+    operation->event_ids = g_ptr_array_new_with_free_func(g_free);
+    g_assert(proposal->drafts->len > 0);
+    if (!lane_submit(rooms->lane, apply, done, operation, &error)) {
+        if (built != NULL)
+            built(NULL, error, data);
+        else
+            on_done(NULL, error, data);
+        operation_free(operation);
+    }
+}
+
+void
+rooms_propose(Rooms *rooms, RoomsProposal *proposal, RoomsDone on_done, gpointer data)
+{
+    submit(rooms, proposal, on_done, NULL, data);
+}
+
+void
+rooms_build(Rooms *rooms, RoomsProposal *proposal, RoomsBuilt built, gpointer data)
+{
+    submit(rooms, proposal, NULL, built, data);
+}
