@@ -5,7 +5,7 @@
 #include "federation/acceptance.h"
 #include "federation/room/identifier.h"
 #include "federation/rooms_private.h"
-#include "federation/server_acl.h"
+#include "federation/room/server_acl.h"
 #include "identity/clock.h"
 #include "identity/json.h"
 #include "identity/refusal.h"
