@@ -4,8 +4,8 @@
  * state. */
 #include "federation/acceptance.h"
 #include "federation/room/identifier.h"
-#include "federation/rooms_private.h"
 #include "federation/room/server_acl.h"
+#include "federation/rooms_private.h"
 #include "identity/clock.h"
 #include "identity/json.h"
 #include "identity/refusal.h"

@@ -156,7 +156,8 @@ rooms_template(Rooms *rooms, const char *room_id, const char *user_id, const cha
 gboolean rooms_state_before(Rooms *rooms, const char *room_id, const char *event_id,
                             GPtrArray **ret_state, GPtrArray **ret_auth_chain, GError **error);
 /* The auth chain of @event_ids (without them), at most @events_max. */
-GPtrArray *rooms_auth_chain(Rooms *rooms, GPtrArray *event_ids, guint events_max, GError **error);
+GPtrArray *rooms_auth_chain(Rooms *rooms, const char *room_id, GPtrArray *event_ids,
+                            guint events_max, GError **error);
 /* TRUE in *ret_in when a user of @server_name is joined now. */
 gboolean rooms_server_in_room(Rooms *rooms, const char *room_id, const char *server_name,
                               gboolean *ret_in, GError **error);
