@@ -2,7 +2,12 @@
  *
  * Pure: events come through callbacks, and the work has a budget.  state_resolve() is the
  * algorithm on the conflicted entries alone; state_resolve_roots() is the whole way from state
- * roots to the resolved root.  Source: Matrix v1.19, rooms/v12.md, "State resolution". */
+ * roots to the resolved root.  Source: Matrix v1.19, rooms/v12.md, "State resolution".
+ *
+ * Three points where the text leaves a choice are settled as Synapse does, so that servers agree:
+ * an auth chain holds the state events themselves, so no unconflicted event is in the auth
+ * difference; a power event's chain is followed inside the full conflicted set; and an event that
+ * was rejected on its arrival never enters the resolved state. */
 #pragma once
 
 #include "federation/room/pdu.h"
@@ -30,8 +35,7 @@ typedef struct {
     guint events_max;
 } StateEventSource;
 
-/* One key on which the states do not agree: the distinct events that they have for it.
- * Equal event ids stand once; states without an entry add nothing. */
+/* One key on which the states do not agree. */
 typedef struct {
     const char *type;
     const char *state_key;
