@@ -1,0 +1,413 @@
+#include "server/client/sync_hub.h"
+
+#include <string.h>
+
+#include "identity/clock.h"
+#include "identity/seeded_hash.h"
+#include "identity/session.h"
+#include "server/server.h"
+#include "storage/log_ring.h"
+#include "storage/to_device_store.h"
+
+#define RECENT_ENTRIES_MAX 8192u
+#define FOLLOWED_USERS_MAX 20000u
+#define ROOM_ROOTS_MAX 100000u
+
+/* One log entry, as the bell saw it. */
+typedef struct {
+    LogEntry *entry;
+    gboolean plain; /* an event that left the room's state as it was */
+} Recent;
+
+/* A user whose rooms are followed. */
+typedef struct {
+    char *user_id;
+    GHashTable *rooms; /* char *: joined */
+    GHashTable *parked; /* device id -> Request, a reference each */
+    gint64 stale_since; /* the position of a change of the user's own memberships; 0: none */
+    gint64 last_used_ms;
+} Follower;
+
+struct SyncHub {
+    Server *server;
+    GMutex lock; /* all below */
+    GHashTable *followers; /* user id -> Follower */
+    GHashTable *rooms;     /* room id -> set of Follower */
+    GHashTable *roots;     /* room id -> GBytes: the state's root, as last seen */
+    GQueue recent;         /* Recent, oldest first */
+    gint64 recent_after;   /* `recent` holds everything after this position */
+    gint64 position;       /* up to where the bell has told */
+    SyncHubCounts counts;
+};
+
+static void
+recent_free(Recent *recent)
+{
+    log_entry_unref(recent->entry);
+    g_free(recent);
+}
+
+static void
+follower_free(gpointer data)
+{
+    Follower *follower = data;
+    g_free(follower->user_id);
+    g_hash_table_unref(follower->rooms);
+    g_hash_table_unref(follower->parked);
+    g_free(follower);
+}
+
+/* ---- rooms and their followers; under the lock ---- */
+
+static void
+room_add(SyncHub *hub, const char *room_id, Follower *follower)
+{
+    GHashTable *set = g_hash_table_lookup(hub->rooms, room_id);
+    if (set == NULL) {
+        set = g_hash_table_new(g_direct_hash, g_direct_equal);
+        g_hash_table_insert(hub->rooms, g_strdup(room_id), set);
+    }
+    g_hash_table_add(set, follower);
+}
+
+static void
+room_remove(SyncHub *hub, const char *room_id, Follower *follower)
+{
+    GHashTable *set = g_hash_table_lookup(hub->rooms, room_id);
+    if (set == NULL)
+        return;
+    g_hash_table_remove(set, follower);
+    if (g_hash_table_size(set) == 0)
+        g_hash_table_remove(hub->rooms, room_id);
+}
+
+static void
+follower_leave_rooms(SyncHub *hub, Follower *follower)
+{
+    GHashTableIter iterator;
+    gpointer room_id = NULL;
+    g_hash_table_iter_init(&iterator, follower->rooms);
+    while (g_hash_table_iter_next(&iterator, &room_id, NULL))
+        room_remove(hub, room_id, follower);
+    g_hash_table_remove_all(follower->rooms);
+}
+
+static Follower *
+follower_get(SyncHub *hub, const char *user_id)
+{
+    Follower *follower = g_hash_table_lookup(hub->followers, user_id);
+    if (follower == NULL) {
+        follower = g_new0(Follower, 1);
+        follower->user_id = g_strdup(user_id);
+        follower->rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
+        follower->parked = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
+                                                 (GDestroyNotify)request_unref);
+        follower->stale_since = G_MAXINT64; /* until its rooms are told */
+        g_hash_table_insert(hub->followers, follower->user_id, follower);
+    }
+    follower->last_used_ms = clock_interval_ms();
+    return follower;
+}
+
+/* Too many: those who do not wait leave, the longest unused half of them. */
+static void
+put_out_idle(SyncHub *hub)
+{
+    if (g_hash_table_size(hub->followers) <= FOLLOWED_USERS_MAX)
+        return;
+    GHashTableIter iterator;
+    gpointer value = NULL;
+    gint64 oldest_ms = G_MAXINT64;
+    g_hash_table_iter_init(&iterator, hub->followers);
+    while (g_hash_table_iter_next(&iterator, NULL, &value))
+        oldest_ms = MIN(oldest_ms, ((Follower *)value)->last_used_ms);
+    gint64 middle_ms = oldest_ms + (clock_interval_ms() - oldest_ms) / 2;
+    g_hash_table_iter_init(&iterator, hub->followers);
+    while (g_hash_table_iter_next(&iterator, NULL, &value)) {
+        Follower *follower = value;
+        if (g_hash_table_size(follower->parked) > 0 || follower->last_used_ms > middle_ms)
+            continue;
+        follower_leave_rooms(hub, follower);
+        g_hash_table_iter_remove(&iterator);
+    }
+}
+
+/* ---- the bell ---- */
+
+static gboolean
+is_plain(SyncHub *hub, const LogEntry *entry)
+{
+    if (entry->kind != LOG_EVENT || entry->state_root == NULL)
+        return FALSE;
+    GBytes *before = g_hash_table_lookup(hub->roots, entry->room_id);
+    if (before != NULL && g_bytes_equal(before, entry->state_root))
+        return entry->user_id == NULL;
+    if (g_hash_table_size(hub->roots) >= ROOM_ROOTS_MAX)
+        g_hash_table_remove_all(hub->roots);
+    g_hash_table_replace(hub->roots, g_strdup(entry->room_id), g_bytes_ref(entry->state_root));
+    return FALSE;
+}
+
+static void
+wake_device(Follower *follower, const char *device_id)
+{
+    Request *request = g_hash_table_lookup(follower->parked, device_id);
+    if (request != NULL)
+        request_wake(request);
+}
+
+static void
+wake_all(Follower *follower)
+{
+    GHashTableIter iterator;
+    gpointer request = NULL;
+    g_hash_table_iter_init(&iterator, follower->parked);
+    while (g_hash_table_iter_next(&iterator, NULL, &request))
+        request_wake(request);
+}
+
+static void
+wake_room(SyncHub *hub, const char *room_id)
+{
+    GHashTable *set = g_hash_table_lookup(hub->rooms, room_id);
+    GHashTableIter iterator;
+    gpointer follower = NULL;
+    if (set == NULL)
+        return;
+    g_hash_table_iter_init(&iterator, set);
+    while (g_hash_table_iter_next(&iterator, &follower, NULL))
+        wake_all(follower);
+}
+
+static void
+tell(SyncHub *hub, const LogEntry *entry)
+{
+    Follower *follower =
+        entry->user_id != NULL ? g_hash_table_lookup(hub->followers, entry->user_id) : NULL;
+
+    if (entry->room_id != NULL)
+        wake_room(hub, entry->room_id);
+    if (follower == NULL)
+        return;
+    if (entry->kind == LOG_TO_DEVICE) {
+        g_autofree char *device_id = to_device_ref_device_id(entry->ref);
+        wake_device(follower, device_id);
+        return;
+    }
+    /* The user's own memberships changed: the rooms are told anew by the next look into the database. */
+    if (entry->kind == LOG_EVENT || entry->kind == LOG_INVITE || entry->kind == LOG_ROOM_FORGOTTEN)
+        if (follower->stale_since == 0)
+            follower->stale_since = entry->position;
+    wake_all(follower);
+}
+
+static void
+bell(GPtrArray *entries, gpointer data)
+{
+    SyncHub *hub = data;
+    g_mutex_lock(&hub->lock);
+    for (guint i = 0; i < entries->len; i++) {
+        LogEntry *entry = g_ptr_array_index(entries, i);
+        if (entry->position <= hub->position) /* history from before we joined, and the like */
+            continue;
+        Recent *recent = g_new(Recent, 1);
+        *recent = (Recent){log_entry_ref(entry), is_plain(hub, entry)};
+        g_queue_push_tail(&hub->recent, recent);
+        hub->position = entry->position;
+        tell(hub, entry);
+    }
+    while (hub->recent.length > RECENT_ENTRIES_MAX) {
+        Recent *oldest = g_queue_pop_head(&hub->recent);
+        hub->recent_after = oldest->entry->position;
+        recent_free(oldest);
+    }
+    g_mutex_unlock(&hub->lock);
+}
+
+/* Sessions ended: who waits with one of them must not wait on. */
+static void
+session_bell(gpointer data)
+{
+    SyncHub *hub = data;
+    GHashTableIter iterator;
+    gpointer follower = NULL;
+    g_mutex_lock(&hub->lock);
+    g_hash_table_iter_init(&iterator, hub->followers);
+    while (g_hash_table_iter_next(&iterator, NULL, &follower)) {
+        GHashTableIter waiting;
+        gpointer request = NULL;
+        g_hash_table_iter_init(&waiting, ((Follower *)follower)->parked);
+        while (g_hash_table_iter_next(&waiting, NULL, &request))
+            if (!session_is_live(request_session(request), NULL))
+                request_wake(request);
+    }
+    g_mutex_unlock(&hub->lock);
+}
+
+SyncHub *
+sync_hub_new(Server *server)
+{
+    SyncHub *hub = g_new0(SyncHub, 1);
+    hub->server = server;
+    g_mutex_init(&hub->lock);
+    hub->followers = g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL, follower_free);
+    hub->rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
+                                       (GDestroyNotify)g_hash_table_unref);
+    hub->roots = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
+                                       (GDestroyNotify)g_bytes_unref);
+    g_queue_init(&hub->recent);
+    hub->position = hub->recent_after = log_ring_head(server->ring).position;
+    log_ring_add_bell(server->ring, bell, hub);
+    sessions_add_bell(server->sessions, session_bell, hub);
+    return hub;
+}
+
+void
+sync_hub_free(SyncHub *hub)
+{
+    if (hub == NULL)
+        return;
+    g_queue_clear_full(&hub->recent, (GDestroyNotify)recent_free);
+    g_hash_table_unref(hub->rooms);
+    g_hash_table_unref(hub->roots);
+    g_hash_table_unref(hub->followers);
+    g_mutex_clear(&hub->lock);
+    g_free(hub);
+}
+
+void
+sync_hub_follow(SyncHub *hub, const char *user_id, GPtrArray *room_ids, gint64 position)
+{
+    g_mutex_lock(&hub->lock);
+    Follower *follower = follower_get(hub, user_id);
+    follower_leave_rooms(hub, follower);
+    for (guint i = 0; i < room_ids->len; i++) {
+        const char *room_id = g_ptr_array_index(room_ids, i);
+        g_hash_table_add(follower->rooms, g_strdup(room_id));
+        room_add(hub, room_id, follower);
+    }
+    follower->stale_since = position < hub->recent_after ? G_MAXINT64 : 0;
+    /* What was committed since that look may have changed them again. */
+    for (GList *item = hub->recent.tail; item != NULL && follower->stale_since == 0; item = item->prev) {
+        const LogEntry *entry = ((Recent *)item->data)->entry;
+        if (entry->position <= position)
+            break;
+        if (g_strcmp0(entry->user_id, user_id) == 0 &&
+            (entry->kind == LOG_EVENT || entry->kind == LOG_INVITE ||
+             entry->kind == LOG_ROOM_FORGOTTEN))
+            follower->stale_since = entry->position;
+    }
+    put_out_idle(hub);
+    g_mutex_unlock(&hub->lock);
+}
+
+static gboolean
+concerns(const Follower *follower, const LogEntry *entry)
+{
+    return g_strcmp0(entry->user_id, follower->user_id) == 0 ||
+           (entry->room_id != NULL && g_hash_table_contains(follower->rooms, entry->room_id));
+}
+
+gboolean
+sync_hub_collect(SyncHub *hub, const char *user_id, gint64 since, GPtrArray **ret_entries,
+                 gint64 *ret_until)
+{
+    g_autoptr(GPtrArray) entries =
+        g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
+    gboolean plain = FALSE;
+
+    g_mutex_lock(&hub->lock);
+    Follower *follower = g_hash_table_lookup(hub->followers, user_id);
+    if (follower != NULL && follower->stale_since == 0 && since >= hub->recent_after &&
+        since <= hub->position) {
+        plain = TRUE;
+        for (GList *item = hub->recent.tail; item != NULL && plain; item = item->prev) {
+            const Recent *recent = item->data;
+            if (recent->entry->position <= since)
+                break;
+            if (!concerns(follower, recent->entry))
+                continue;
+            plain = recent->plain;
+            g_ptr_array_add(entries, log_entry_ref(recent->entry));
+        }
+        follower->last_used_ms = clock_interval_ms();
+        *ret_until = hub->position;
+    }
+    g_mutex_unlock(&hub->lock);
+    if (!plain)
+        return FALSE;
+    for (guint i = 0; i < entries->len / 2; i++) { /* oldest first */
+        gpointer swap = entries->pdata[i];
+        entries->pdata[i] = entries->pdata[entries->len - 1 - i];
+        entries->pdata[entries->len - 1 - i] = swap;
+    }
+    *ret_entries = g_steal_pointer(&entries);
+    return TRUE;
+}
+
+void
+sync_hub_park(SyncHub *hub, Request *request, gint64 seen)
+{
+    g_mutex_lock(&hub->lock);
+    Follower *follower = follower_get(hub, request_user_id(request));
+    Request *older = g_hash_table_lookup(follower->parked, request_device_id(request));
+    if (older != NULL && older != request)
+        request_wake(older);
+    g_hash_table_replace(follower->parked, g_strdup(request_device_id(request)),
+                         request_ref(request));
+    gboolean news = follower->stale_since != 0;
+    for (GList *item = hub->recent.tail; item != NULL && !news; item = item->prev) {
+        const LogEntry *entry = ((Recent *)item->data)->entry;
+        if (entry->position <= seen)
+            break;
+        news = concerns(follower, entry);
+    }
+    if (news || seen < hub->recent_after || !session_is_live(request_session(request), NULL))
+        request_wake(request);
+    g_mutex_unlock(&hub->lock);
+}
+
+void
+sync_hub_leave(SyncHub *hub, Request *request)
+{
+    g_mutex_lock(&hub->lock);
+    Follower *follower = g_hash_table_lookup(hub->followers, request_user_id(request));
+    if (follower != NULL &&
+        g_hash_table_lookup(follower->parked, request_device_id(request)) == request)
+        g_hash_table_remove(follower->parked, request_device_id(request));
+    g_mutex_unlock(&hub->lock);
+}
+
+void
+sync_hub_wake_room(SyncHub *hub, const char *room_id)
+{
+    g_mutex_lock(&hub->lock);
+    wake_room(hub, room_id);
+    g_mutex_unlock(&hub->lock);
+}
+
+void
+sync_hub_count_answer(SyncHub *hub, gboolean from_memory)
+{
+    g_mutex_lock(&hub->lock);
+    if (from_memory)
+        hub->counts.from_memory++;
+    else
+        hub->counts.from_database++;
+    g_mutex_unlock(&hub->lock);
+}
+
+void
+sync_hub_counts(SyncHub *hub, SyncHubCounts *ret_counts)
+{
+    GHashTableIter iterator;
+    gpointer follower = NULL;
+    g_mutex_lock(&hub->lock);
+    hub->counts.followed_users = g_hash_table_size(hub->followers);
+    hub->counts.parked = 0;
+    g_hash_table_iter_init(&iterator, hub->followers);
+    while (g_hash_table_iter_next(&iterator, NULL, &follower))
+        hub->counts.parked += g_hash_table_size(((Follower *)follower)->parked);
+    *ret_counts = hub->counts;
+    g_mutex_unlock(&hub->lock);
+}

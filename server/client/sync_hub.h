@@ -1,0 +1,47 @@
+/* server/client/sync_hub.h: who waits for what: parked syncs, and the news that wakes them.
+ *
+ * The hub follows the log (a bell of the ring) and keeps, for users with a parked or recent sync, the
+ * rooms that they are joined to, changed by log entries alone.  So a commit wakes exactly the syncs that it
+ * concerns, and a sync whose news are plain messages is answered from memory; everything else takes
+ * the database path.  The share is counted.
+ *
+ * Memory is bounded: recent entries by number, users by number (those who wait are never put out).
+ * For server/client/sync.c, typing and serve.c.  Thread-safe; the bell runs on the lane thread. */
+#pragma once
+
+#include "server/http/request.h"
+#include "storage/log.h"
+
+typedef struct Server Server;
+typedef struct SyncHub SyncHub;
+
+/* Registers its bells with server->ring and server->sessions. */
+SyncHub *sync_hub_new(Server *server);
+void sync_hub_free(SyncHub *hub);
+
+/* The user's joined rooms as they were at @position (char *): from now on the hub follows them. */
+void sync_hub_follow(SyncHub *hub, const char *user_id, GPtrArray *room_ids, gint64 position);
+
+/* What concerns @user_id after @since, if all of it are plain messages in joined rooms (they change no state): new
+ * references in *ret_entries, oldest first, maybe none, and how far that is in *ret_until.  FALSE: take the
+ * database path. */
+gboolean sync_hub_collect(SyncHub *hub, const char *user_id, gint64 since, GPtrArray **ret_entries,
+                          gint64 *ret_until);
+
+/* Park @request: it is woken (request_wake) by news after @seen; at once if they are there already.
+ * The newer request of a device ends the older one's wait.  Then call request_wait(); in its step
+ * call sync_hub_leave(). */
+void sync_hub_park(SyncHub *hub, Request *request, gint64 seen);
+void sync_hub_leave(SyncHub *hub, Request *request);
+
+/* Something that is not in the log changed in a room (typing): wake who waits there. */
+void sync_hub_wake_room(SyncHub *hub, const char *room_id);
+
+typedef struct {
+    guint parked;
+    guint followed_users;
+    guint64 from_memory;
+    guint64 from_database;
+} SyncHubCounts;
+void sync_hub_counts(SyncHub *hub, SyncHubCounts *ret_counts);
+void sync_hub_count_answer(SyncHub *hub, gboolean from_memory);
