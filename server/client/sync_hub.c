@@ -24,6 +24,8 @@ typedef struct {
     char *user_id;
     GHashTable *rooms; /* char *: joined */
     GHashTable *parked; /* device id -> Request, a reference each */
+    GHashTable *key_counts; /* device id -> char *: members of the answer; absent: ask the database */
+    guint key_changes;      /* so that counts read before a change are not kept after it */
     gint64 stale_since; /* the position of a change of the user's own memberships; 0: none */
     gint64 last_used_ms;
 } Follower;
@@ -54,6 +56,7 @@ follower_free(gpointer data)
     g_free(follower->user_id);
     g_hash_table_unref(follower->rooms);
     g_hash_table_unref(follower->parked);
+    g_hash_table_unref(follower->key_counts);
     g_free(follower);
 }
 
@@ -102,6 +105,8 @@ follower_get(SyncHub *hub, const char *user_id)
         follower->rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
         follower->parked = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
                                                  (GDestroyNotify)request_unref);
+        follower->key_counts =
+            g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, g_free);
         follower->stale_since = G_MAXINT64; /* until its rooms are told */
         g_hash_table_insert(hub->followers, follower->user_id, follower);
     }
@@ -367,14 +372,53 @@ sync_hub_park(SyncHub *hub, Request *request, gint64 seen)
     g_mutex_unlock(&hub->lock);
 }
 
-void
+gboolean
 sync_hub_leave(SyncHub *hub, Request *request)
 {
     g_mutex_lock(&hub->lock);
     Follower *follower = g_hash_table_lookup(hub->followers, request_user_id(request));
-    if (follower != NULL &&
-        g_hash_table_lookup(follower->parked, request_device_id(request)) == request)
+    gboolean parked =
+        follower != NULL &&
+        g_hash_table_lookup(follower->parked, request_device_id(request)) == request;
+    if (parked)
         g_hash_table_remove(follower->parked, request_device_id(request));
+    g_mutex_unlock(&hub->lock);
+    return parked;
+}
+
+char *
+sync_hub_key_counts(SyncHub *hub, const char *user_id, const char *device_id, guint *ret_changes)
+{
+    char *counts = NULL;
+    g_mutex_lock(&hub->lock);
+    Follower *follower = g_hash_table_lookup(hub->followers, user_id);
+    *ret_changes = follower != NULL ? follower->key_changes : 0;
+    if (follower != NULL)
+        counts = g_strdup(g_hash_table_lookup(follower->key_counts, device_id));
+    g_mutex_unlock(&hub->lock);
+    return counts;
+}
+
+void
+sync_hub_keep_key_counts(SyncHub *hub, const char *user_id, const char *device_id, guint changes,
+                         const char *counts)
+{
+    g_mutex_lock(&hub->lock);
+    Follower *follower = g_hash_table_lookup(hub->followers, user_id);
+    if (follower != NULL && follower->key_changes == changes)
+        g_hash_table_replace(follower->key_counts, g_strdup(device_id), g_strdup(counts));
+    g_mutex_unlock(&hub->lock);
+}
+
+void
+sync_hub_keys_changed(SyncHub *hub, const char *user_id)
+{
+    g_mutex_lock(&hub->lock);
+    Follower *follower = g_hash_table_lookup(hub->followers, user_id);
+    if (follower != NULL) {
+        follower->key_changes++;
+        g_hash_table_remove_all(follower->key_counts);
+    }
     g_mutex_unlock(&hub->lock);
 }
 

@@ -32,10 +32,20 @@ gboolean sync_hub_collect(SyncHub *hub, const char *user_id, gint64 since, GPtrA
  * The newer request of a device ends the older one's wait.  Then call request_wait(); in its step
  * call sync_hub_leave(). */
 void sync_hub_park(SyncHub *hub, Request *request, gint64 seen);
-void sync_hub_leave(SyncHub *hub, Request *request);
+/* TRUE: no newer request of the device has taken its place. */
+gboolean sync_hub_leave(SyncHub *hub, Request *request);
 
 /* Something that is not in the log changed in a room (typing): wake who waits there. */
 void sync_hub_wake_room(SyncHub *hub, const char *room_id);
+
+/* How many keys of a device wait to be claimed, as members of a sync answer, kept while nothing changes
+ * them: every upload and claim calls sync_hub_keys_changed() after its commit.  NULL: read them, and
+ * hand them back with the *ret_changes from before reading. */
+char *sync_hub_key_counts(SyncHub *hub, const char *user_id, const char *device_id,
+                          guint *ret_changes);
+void sync_hub_keep_key_counts(SyncHub *hub, const char *user_id, const char *device_id,
+                              guint changes, const char *counts);
+void sync_hub_keys_changed(SyncHub *hub, const char *user_id);
 
 typedef struct {
     guint parked;

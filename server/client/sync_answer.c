@@ -1,0 +1,898 @@
+/* server/client/sync_answer.c: a sync answered out of the database, as of one snapshot.
+ *
+ * The snapshot gives the log's head (the new token) and the flat tables as of it.  What happened since
+ * the old token is read from the log as a whole, or, after a long absence, room by room; what a long absence makes
+ * too costly to tell apart (account data, receipts) is then told whole, which clients take as the same. */
+#include <string.h>
+
+#include "identity/seeded_hash.h"
+#include "server/client/key_answers.h"
+#include "server/client/push_rules.h"
+#include "server/client/sync_hub.h"
+#include "server/client/sync_private.h"
+#include "server/client/typing.h"
+#include "storage/account_data_store.h"
+#include "storage/event_store.h"
+#include "storage/log.h"
+#include "storage/log_ring.h"
+#include "storage/membership_store.h"
+#include "storage/receipt_store.h"
+#include "storage/to_device_store.h"
+
+typedef struct {
+    const SyncCall *call;
+    StoreConnection *connection; /* in the snapshot */
+    gint64 since;
+    gint64 until;
+    gboolean whole;       /* initial, or away too long: entries is empty and everything is told */
+    GPtrArray *entries;   /* LogEntry after since */
+    GHashTable *by_room;  /* room id -> GPtrArray of those that are of the room */
+    GPtrArray *memberships; /* StoredMembership of the user */
+    GHashTable *joined;   /* room id -> StoredMembership */
+    StoreRows *account_data; /* (room id or "", type, json) */
+    GHashTable *changed_users; /* whose devices changed */
+    GHashTable *left_users;
+    gboolean any; /* something is new */
+} Look;
+
+static void
+look_clear(Look *look)
+{
+    g_clear_pointer(&look->entries, g_ptr_array_unref);
+    g_clear_pointer(&look->by_room, g_hash_table_unref);
+    g_clear_pointer(&look->memberships, g_ptr_array_unref);
+    g_clear_pointer(&look->joined, g_hash_table_unref);
+    g_clear_pointer(&look->account_data, store_rows_free);
+    g_clear_pointer(&look->changed_users, g_hash_table_unref);
+    g_clear_pointer(&look->left_users, g_hash_table_unref);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Look, look_clear)
+
+/* ---- what there is ---- */
+
+static GHashTable *
+string_set(void)
+{
+    return g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
+}
+
+static gboolean
+read_entries(Look *look, GError **error)
+{
+    look->by_room = g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL,
+                                          (GDestroyNotify)g_ptr_array_unref);
+    if (!look->whole) {
+        look->entries =
+            log_read(look->connection, look->since, look->until, SYNC_ENTRIES_MAX + 1, error);
+        if (look->entries == NULL)
+            return FALSE;
+        look->whole = look->entries->len > SYNC_ENTRIES_MAX;
+    }
+    if (look->whole) {
+        g_clear_pointer(&look->entries, g_ptr_array_unref);
+        look->entries = g_ptr_array_new();
+    }
+    for (guint i = 0; i < look->entries->len; i++) {
+        LogEntry *entry = g_ptr_array_index(look->entries, i);
+        if (entry->room_id == NULL)
+            continue;
+        GPtrArray *of_room = g_hash_table_lookup(look->by_room, entry->room_id);
+        if (of_room == NULL) {
+            of_room = g_ptr_array_new();
+            g_hash_table_insert(look->by_room, entry->room_id, of_room);
+        }
+        g_ptr_array_add(of_room, entry);
+    }
+    return TRUE;
+}
+
+static gboolean
+read_memberships(Look *look, GError **error)
+{
+    const SyncCall *call = look->call;
+    look->memberships = membership_store_rooms(look->connection, call->user_id, NULL, error);
+    if (look->memberships == NULL)
+        return FALSE;
+    look->joined = g_hash_table_new(seeded_str_hash, g_str_equal);
+    g_autoptr(GPtrArray) room_ids = g_ptr_array_new();
+    for (guint i = 0; i < look->memberships->len; i++) {
+        StoredMembership *membership = g_ptr_array_index(look->memberships, i);
+        if (strcmp(membership->membership, "join") != 0)
+            continue;
+        g_hash_table_insert(look->joined, membership->room_id, membership);
+        g_ptr_array_add(room_ids, membership->room_id);
+    }
+    sync_hub_follow(call->server->sync, call->user_id, room_ids, look->until);
+    return TRUE;
+}
+
+static gboolean
+look_begin(Look *look, GError **error)
+{
+    LogHead head;
+    if (!store_begin_snapshot(look->connection, error) ||
+        !log_head_read(look->connection, &head, error))
+        return FALSE;
+    look->until = head.position;
+    look->since = look->call->since.position;
+    look->whole = look->call->initial;
+    look->changed_users = string_set();
+    look->left_users = string_set();
+    if (!read_entries(look, error) || !read_memberships(look, error))
+        return FALSE;
+    look->account_data =
+        account_data_store_all(look->connection, look->call->user_id, error);
+    return look->account_data != NULL;
+}
+
+/* The entries of @room_id since the token, oldest first; NULL: none. */
+static GPtrArray *
+room_entries(const Look *look, const char *room_id)
+{
+    return g_hash_table_lookup(look->by_room, room_id);
+}
+
+static gboolean
+has_entry(const Look *look, const char *room_id, LogKind kind, const char *user_id)
+{
+    GPtrArray *entries = room_entries(look, room_id);
+    for (guint i = 0; entries != NULL && i < entries->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(entries, i);
+        if (entry->kind == kind && (user_id == NULL || g_strcmp0(entry->user_id, user_id) == 0))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+/* ---- account data ---- */
+
+static void
+append_separated(GString *out, const char *text, gsize length)
+{
+    if (out->len > 0)
+        g_string_append_c(out, ',');
+    g_string_append_len(out, text, (gssize)length);
+}
+
+/* Was this row (@room_id "" for the global ones) written since the token? */
+static gboolean
+account_data_is_new(const Look *look, const char *room_id, const char *type)
+{
+    if (look->whole)
+        return TRUE;
+    for (guint i = 0; i < look->entries->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(look->entries, i);
+        if (entry->kind == LOG_ACCOUNT_DATA &&
+            g_strcmp0(entry->user_id, look->call->user_id) == 0 &&
+            g_strcmp0(entry->room_id != NULL ? entry->room_id : "", room_id) == 0 &&
+            g_strcmp0(entry->ref, type) == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void
+append_account_data(const Look *look, const char *room_id, gboolean all, GString *out)
+{
+    for (guint row = 0; row < store_rows_count(look->account_data); row++) {
+        const char *type = store_rows_text(look->account_data, row, 1);
+        gsize length = 0;
+        if (strcmp(store_rows_text(look->account_data, row, 0), room_id) != 0 ||
+            (!all && !account_data_is_new(look, room_id, type)))
+            continue;
+        const char *content = store_rows_data(look->account_data, row, 2, &length);
+        g_autoptr(GString) event = g_string_new("{\"type\":");
+        json_append_string(event, type);
+        g_string_append(event, ",\"content\":");
+        g_string_append_len(event, content, (gssize)length);
+        g_string_append_c(event, '}');
+        append_separated(out, event->str, event->len);
+    }
+}
+
+/* The rules in force, which have defaults that are no row. */
+static gboolean
+append_push_rules(const Look *look, GString *out, GError **error)
+{
+    if (!account_data_is_new(look, "", "m.push_rules"))
+        return TRUE;
+    g_autoptr(cJSON) event = cJSON_CreateObject();
+    cJSON *rules = push_rules_effective(look->connection, look->call->user_id, error);
+    if (rules == NULL)
+        return FALSE;
+    cJSON_AddStringToObject(event, "type", "m.push_rules");
+    cJSON_AddItemToObject(event, "content", rules);
+    g_autoptr(GString) text = g_string_new(NULL);
+    if (!json_canonical_append(text, event, error))
+        return FALSE;
+    append_separated(out, text->str, text->len);
+    return TRUE;
+}
+
+/* ---- one joined room ---- */
+
+/* Of a page out of the log (newest first) what the user may see, oldest first; ends at the first event that is not to
+ * be seen, for what lies before it is not continuous. */
+static gboolean
+take_visible(const Look *look, SyncRoom *room, GPtrArray *page, gboolean newest_first,
+             const char *membership, GError **error)
+{
+    const SyncCall *call = look->call;
+    g_autoptr(GPtrArray) ids = g_ptr_array_new();
+    for (guint i = 0; i < page->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(page, newest_first ? page->len - 1 - i : i);
+        g_ptr_array_add(ids, entry->ref);
+    }
+    g_autoptr(GPtrArray) events = rooms_events(call->server->rooms, room->room_id, ids, error);
+    if (events == NULL)
+        return FALSE;
+    guint first = events->len;
+    while (first > 0) {
+        gboolean visible = FALSE;
+        if (!rooms_visible_to_user(call->server->rooms, g_ptr_array_index(events, first - 1),
+                                   call->user_id, membership, &visible, error))
+            return FALSE;
+        if (!visible)
+            break;
+        first--;
+    }
+    if (first > 0)
+        room->limited = TRUE;
+    for (guint i = first; i < events->len; i++)
+        g_ptr_array_add(room->timeline, room_event_ref(g_ptr_array_index(events, i)));
+    return TRUE;
+}
+
+static gint64
+position_of(GPtrArray *page, const char *event_id)
+{
+    for (guint i = 0; i < page->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(page, i);
+        if (g_strcmp0(entry->ref, event_id) == 0)
+            return entry->position;
+    }
+    return 0;
+}
+
+/* The newest events of the room in (@after, @until]: the timeline. */
+static gboolean
+read_timeline(const Look *look, SyncRoom *room, gint64 after, gint64 until, const char *membership,
+              GError **error)
+{
+    guint limit = sync_timeline_limit(look->call);
+    g_autoptr(GPtrArray) page =
+        log_read_room(look->connection, room->room_id, until + 1, TRUE, limit + 1, error);
+    if (page == NULL)
+        return FALSE;
+    for (guint i = page->len; i > 0; i--) { /* newest first: what is too old stands last */
+        const LogEntry *entry = g_ptr_array_index(page, i - 1);
+        if (entry->position > after)
+            break;
+        g_ptr_array_remove_index(page, i - 1);
+    }
+    room->limited = page->len > limit;
+    if (room->limited)
+        g_ptr_array_set_size(page, (gint)limit);
+    if (!take_visible(look, room, page, TRUE, membership, error))
+        return FALSE;
+    sync_room_limit_timeline(look->call, room);
+    if (room->timeline->len > 0) {
+        const RoomEvent *first = g_ptr_array_index(room->timeline, 0);
+        room->before_position = position_of(page, first->pdu->event_id) - 1;
+    } else {
+        room->before_position = until;
+    }
+    return TRUE;
+}
+
+static gboolean
+is_wanted_member(const SyncRoom *room, const Pdu *pdu, const char *user_id)
+{
+    if (strcmp(pdu->state_key, user_id) == 0)
+        return TRUE;
+    for (guint i = 0; i < room->timeline->len; i++)
+        if (strcmp(((RoomEvent *)g_ptr_array_index(room->timeline, i))->pdu->sender,
+                   pdu->state_key) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+/* From the state at @from (NULL: none) to that before the timeline, or after it when the client asks so. */
+static gboolean
+read_state(const Look *look, SyncRoom *room, GBytes *from, gint64 until, GError **error)
+{
+    const SyncCall *call = look->call;
+    gint64 at = call->state_after != NULL || room->timeline->len == 0 ? until : room->before_position;
+    g_autoptr(GBytes) to = NULL;
+
+    if (!log_state_root_at(look->connection, room->room_id, at, &to, error))
+        return FALSE;
+    if (to == NULL && room->timeline->len > 0) {
+        /* The room begins here for us (a join over federation): the state is told as it is after its first event. */
+        if (!log_state_root_at(look->connection, room->room_id, until, &to, error))
+            return FALSE;
+    }
+    if (to == NULL || (from != NULL && g_bytes_equal(from, to)))
+        return sync_room_add_senders(call, room, to, error);
+    g_autoptr(GPtrArray) changes =
+        rooms_state_changes(call->server->rooms, room->room_id, from, to, error);
+    if (changes == NULL)
+        return FALSE;
+    for (guint i = 0; i < changes->len; i++) {
+        Pdu *pdu = g_ptr_array_index(changes, i);
+        if (call->filter->lazy_members && strcmp(pdu->type, "m.room.member") == 0 &&
+            !is_wanted_member(room, pdu, call->user_id))
+            continue;
+        g_ptr_array_add(room->state, pdu_ref(pdu));
+    }
+    return sync_room_add_senders(call, room, to, error);
+}
+
+/* Up to five other members, for a room without a name (client-server API, "Calculating the display name for a room"). */
+static gboolean
+read_summary(const Look *look, SyncRoom *room, GError **error)
+{
+    gint64 joined = 0;
+    gint64 invited = 0;
+    if (!membership_store_count(look->connection, room->room_id, &joined, &invited, error))
+        return FALSE;
+    g_string_append_printf(room->summary,
+                           "\"m.joined_member_count\":%" G_GINT64_FORMAT
+                           ",\"m.invited_member_count\":%" G_GINT64_FORMAT ",\"m.heroes\":[",
+                           joined, invited);
+    const char *const kinds[] = {"join", "invite"};
+    guint heroes = 0;
+    for (guint kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
+        g_autoptr(GPtrArray) members = membership_store_members(
+            look->connection, room->room_id, kinds[kind], NULL, 6, error);
+        if (members == NULL)
+            return FALSE;
+        for (guint i = 0; i < members->len && heroes < 5; i++) {
+            const StoredMembership *member = g_ptr_array_index(members, i);
+            if (strcmp(member->user_id, look->call->user_id) == 0)
+                continue;
+            if (heroes++ > 0)
+                g_string_append_c(room->summary, ',');
+            json_append_string(room->summary, member->user_id);
+        }
+    }
+    g_string_append_c(room->summary, ']');
+    return TRUE;
+}
+
+/* m.receipt with the receipts of the room, those of users with news only unless @all; private ones are their
+ * user's own. */
+static gboolean
+read_receipts(const Look *look, SyncRoom *room, gboolean all, GError **error)
+{
+    if (!all && !has_entry(look, room->room_id, LOG_RECEIPT, NULL))
+        return TRUE;
+    g_autoptr(StoreRows) rows = receipt_store_room(look->connection, room->room_id, error);
+    if (rows == NULL)
+        return FALSE;
+    g_autoptr(cJSON) content = cJSON_CreateObject();
+    for (guint row = 0; row < store_rows_count(rows); row++) {
+        const char *user_id = store_rows_text(rows, row, 0);
+        const char *type = store_rows_text(rows, row, 1);
+        const char *thread_id = store_rows_text(rows, row, 2);
+        const char *event_id = store_rows_text(rows, row, 3);
+        if ((strcmp(type, "m.read.private") == 0 && strcmp(user_id, look->call->user_id) != 0) ||
+            (!all && !has_entry(look, room->room_id, LOG_RECEIPT, user_id)))
+            continue;
+        cJSON *receipt = cJSON_CreateObject();
+        cJSON_AddNumberToObject(receipt, "ts", (double)store_rows_integer(rows, row, 4));
+        if (*thread_id != '\0')
+            cJSON_AddStringToObject(receipt, "thread_id", thread_id);
+        cJSON *of_type = key_answers_object(key_answers_object(content, event_id), type);
+        cJSON_DeleteItemFromObjectCaseSensitive(of_type, user_id);
+        cJSON_AddItemToObject(of_type, user_id, receipt);
+    }
+    if (content->child == NULL)
+        return TRUE;
+    g_autoptr(GString) event = g_string_new("{\"type\":\"m.receipt\",\"content\":");
+    if (!json_canonical_append(event, content, error))
+        return FALSE;
+    g_string_append_c(event, '}');
+    append_separated(room->ephemeral, event->str, event->len);
+    return TRUE;
+}
+
+static void
+read_typing(const Look *look, SyncRoom *room, gboolean all)
+{
+    g_autoptr(GPtrArray) users = NULL;
+    if (!typing_users_since(look->call->server->typing, room->room_id,
+                            all ? -1 : look->call->since.typing, &users) ||
+        (all && users->len == 0))
+        return;
+    g_autoptr(GString) event =
+        g_string_new("{\"type\":\"m.typing\",\"content\":{\"user_ids\":[");
+    for (guint i = 0; i < users->len; i++) {
+        if (i > 0)
+            g_string_append_c(event, ',');
+        json_append_string(event, g_ptr_array_index(users, i));
+    }
+    g_string_append(event, "]}}");
+    append_separated(room->ephemeral, event->str, event->len);
+}
+
+/* Members who came or went since the token: whose devices the user must look up, or may forget. */
+static void
+note_members(Look *look, const char *room_id)
+{
+    GPtrArray *entries = room_entries(look, room_id);
+    for (guint i = 0; entries != NULL && i < entries->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(entries, i);
+        if (entry->user_id != NULL &&
+            (entry->kind == LOG_DEVICE_LIST || entry->kind == LOG_EVENT))
+            g_hash_table_add(look->changed_users, g_strdup(entry->user_id));
+    }
+}
+
+static gboolean
+note_all_members(Look *look, const char *room_id, GError **error)
+{
+    g_autoptr(GPtrArray) members =
+        membership_store_members(look->connection, room_id, "join", NULL, 10000, error);
+    if (members == NULL)
+        return FALSE;
+    for (guint i = 0; i < members->len; i++)
+        g_hash_table_add(look->changed_users,
+                         g_strdup(((StoredMembership *)g_ptr_array_index(members, i))->user_id));
+    return TRUE;
+}
+
+static SyncRoom *
+joined_room(Look *look, const StoredMembership *membership, GError **error)
+{
+    const SyncCall *call = look->call;
+    const char *room_id = membership->room_id;
+    g_autoptr(SyncRoom) room = sync_room_new(room_id);
+    g_autoptr(GBytes) root_since = NULL;
+    gboolean newly = call->initial;
+
+    if (!call->initial) {
+        g_autofree char *then = NULL;
+        if (!log_state_root_at(look->connection, room_id, look->since, &root_since, error) ||
+            (root_since != NULL && !rooms_membership_at(call->server->rooms, room_id, root_since,
+                                                        call->user_id, &then, error)))
+            return NULL;
+        newly = g_strcmp0(then, "join") != 0;
+    }
+    gboolean full = newly || call->full_state;
+    if (!read_timeline(look, room, newly ? G_MININT64 : look->since, look->until, "join", error) ||
+        !read_state(look, room, full ? NULL : root_since, look->until, error) ||
+        !read_receipts(look, room, newly || look->whole, error) ||
+        ((full || look->whole || has_entry(look, room_id, LOG_EVENT, NULL)) &&
+         (full || room->timeline->len > 0 || room->state->len > 0) &&
+         !read_summary(look, room, error)))
+        return NULL;
+    read_typing(look, room, newly);
+    append_account_data(look, room_id, newly || look->whole, room->account_data);
+    if (newly && !call->initial && !note_all_members(look, room_id, error))
+        return NULL;
+    note_members(look, room_id);
+    return g_steal_pointer(&room);
+}
+
+static gboolean
+append_joined(Look *look, GString *out, GError **error)
+{
+    const SyncCall *call = look->call;
+    for (guint i = 0; i < look->memberships->len; i++) {
+        const StoredMembership *membership = g_ptr_array_index(look->memberships, i);
+        gboolean typing = call->since.typing != typing_version(call->server->typing);
+        if (strcmp(membership->membership, "join") != 0 ||
+            !filter_wants_room(call->filter, membership->room_id))
+            continue;
+        /* A room without an entry has nothing new but perhaps typing. */
+        if (!look->whole && !call->full_state && !typing &&
+            room_entries(look, membership->room_id) == NULL)
+            continue;
+        g_autoptr(SyncRoom) room = joined_room(look, membership, error);
+        if (room == NULL)
+            return FALSE;
+        if (!call->initial && !call->full_state && sync_room_is_empty(room))
+            continue;
+        if (out->len > 0)
+            g_string_append_c(out, ',');
+        if (!sync_room_append(call, room, TRUE, out, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+/* ---- rooms left and invites ---- */
+
+static gboolean
+left_room(Look *look, const StoredMembership *membership, GString *out, GError **error)
+{
+    const SyncCall *call = look->call;
+    g_autoptr(SyncRoom) room = sync_room_new(membership->room_id);
+    g_autoptr(StoredEvent) event = NULL;
+    g_autoptr(GBytes) root_since = NULL;
+
+    if (!event_store_find(look->connection, membership->room_id, membership->event_id, &event,
+                          error))
+        return FALSE;
+    if (event == NULL || event->position <= look->since || event->position > look->until)
+        return TRUE;
+    if (!call->initial &&
+        !log_state_root_at(look->connection, room->room_id, look->since, &root_since, error))
+        return FALSE;
+    if (!read_timeline(look, room, call->initial ? G_MININT64 : look->since, event->position,
+                       membership->membership, error) ||
+        !read_state(look, room, root_since, event->position, error))
+        return FALSE;
+    if (out->len > 0)
+        g_string_append_c(out, ',');
+    return sync_room_append(call, room, FALSE, out, error);
+}
+
+/* Of a room left: users who are not met elsewhere any more. */
+static gboolean
+note_left(Look *look, const char *room_id, GError **error)
+{
+    g_autoptr(GPtrArray) members =
+        membership_store_members(look->connection, room_id, "join", NULL, 10000, error);
+    if (members == NULL)
+        return FALSE;
+    for (guint i = 0; i < members->len; i++) {
+        const StoredMembership *member = g_ptr_array_index(members, i);
+        g_hash_table_add(look->changed_users, g_strdup(member->user_id));
+    }
+    return TRUE;
+}
+
+static gboolean
+append_left(Look *look, GString *out, GError **error)
+{
+    const SyncCall *call = look->call;
+    for (guint i = 0; i < look->memberships->len; i++) {
+        const StoredMembership *membership = g_ptr_array_index(look->memberships, i);
+        gboolean left = strcmp(membership->membership, "leave") == 0 ||
+                        strcmp(membership->membership, "ban") == 0;
+        if (!left || membership->forgotten || !filter_wants_room(call->filter, membership->room_id) ||
+            (call->initial && !call->filter->include_leave) ||
+            (!look->whole && !has_entry(look, membership->room_id, LOG_EVENT, call->user_id)))
+            continue;
+        if (!left_room(look, membership, out, error) ||
+            (!call->initial && !note_left(look, membership->room_id, error)))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static const char *const stripped_types[] = {
+    "m.room.create", "m.room.name",       "m.room.avatar", "m.room.topic",
+    "m.room.join_rules", "m.room.canonical_alias", "m.room.encryption",
+};
+
+/* Stripped state of a room that this server is in. */
+static gboolean
+append_local_invite(Look *look, const StoredMembership *membership, GString *out, GError **error)
+{
+    Rooms *rooms = look->call->server->rooms;
+    g_autoptr(GBytes) root = NULL;
+    gboolean first = TRUE;
+    if (!rooms_current_root(rooms, membership->room_id, &root, error))
+        return FALSE;
+    if (root == NULL)
+        return TRUE;
+    for (guint i = 0; i <= G_N_ELEMENTS(stripped_types) + 1; i++) {
+        g_autoptr(Pdu) pdu = NULL;
+        const gboolean member = i >= G_N_ELEMENTS(stripped_types);
+        const char *type = member ? "m.room.member" : stripped_types[i];
+        const char *state_key = !member ? ""
+                                : i == G_N_ELEMENTS(stripped_types) ? membership->sender
+                                                                    : look->call->user_id;
+        if (!rooms_state_find(rooms, membership->room_id, root, type, state_key, &pdu, error))
+            return FALSE;
+        if (pdu == NULL)
+            continue;
+        if (!first)
+            g_string_append_c(out, ',');
+        first = FALSE;
+        /* The invite itself comes whole, so that clients know who invited and when. */
+        if (member && strcmp(state_key, look->call->user_id) == 0)
+            pdu_client_json(pdu, FALSE, NULL, out);
+        else
+            pdu_stripped_json(pdu, out);
+    }
+    return TRUE;
+}
+
+static gboolean
+begin_invite(const Look *look, const char *room_id, GString *out)
+{
+    if (!filter_wants_room(look->call->filter, room_id))
+        return FALSE;
+    if (out->len > 0)
+        g_string_append_c(out, ',');
+    json_append_string(out, room_id);
+    g_string_append(out, ":{\"invite_state\":{\"events\":[");
+    return TRUE;
+}
+
+/* Invites by partners: the stripped state as it came, and the invite. */
+static gboolean
+append_partner_invites(Look *look, GString *out, GError **error)
+{
+    g_autoptr(GPtrArray) invites =
+        membership_store_invites(look->connection, look->call->user_id, error);
+    if (invites == NULL)
+        return FALSE;
+    for (guint i = 0; i < invites->len; i++) {
+        const StoredInvite *invite = g_ptr_array_index(invites, i);
+        gsize length = 0;
+        if (!look->whole && !has_entry(look, invite->room_id, LOG_INVITE, look->call->user_id))
+            continue;
+        const RoomVersion *version = room_version_find(invite->room_version);
+        g_autoptr(Pdu) pdu =
+            version != NULL ? pdu_from_trusted_bytes(version, invite->event_id, invite->json, error)
+                            : NULL;
+        if (pdu == NULL)
+            return version == NULL;
+        if (!begin_invite(look, invite->room_id, out))
+            continue;
+        const char *state = g_bytes_get_data(invite->room_state, &length);
+        if (length > 2) { /* without the brackets */
+            g_string_append_len(out, state + 1, (gssize)length - 2);
+            g_string_append_c(out, ',');
+        }
+        pdu_client_json(pdu, FALSE, NULL, out);
+        g_string_append(out, "]}}");
+    }
+    return TRUE;
+}
+
+static gboolean
+append_invites(Look *look, GString *out, GError **error)
+{
+    for (guint i = 0; i < look->memberships->len; i++) {
+        const StoredMembership *membership = g_ptr_array_index(look->memberships, i);
+        if (strcmp(membership->membership, "invite") != 0 ||
+            (!look->whole &&
+             !has_entry(look, membership->room_id, LOG_EVENT, look->call->user_id)) ||
+            !begin_invite(look, membership->room_id, out))
+            continue;
+        if (!append_local_invite(look, membership, out, error))
+            return FALSE;
+        g_string_append(out, "]}}");
+    }
+    return append_partner_invites(look, out, error);
+}
+
+/* An invite from a partner that ended: the room is one that the user left, with nothing to show. */
+static void
+append_ended_invites(const Look *look, GHashTable *told, GString *out)
+{
+    for (guint i = 0; i < look->entries->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(look->entries, i);
+        g_autofree char *key = NULL;
+        if (entry->kind != LOG_INVITE || entry->room_id == NULL ||
+            g_strcmp0(entry->user_id, look->call->user_id) != 0 ||
+            g_hash_table_contains(look->joined, entry->room_id))
+            continue;
+        GString *name = g_string_new(NULL);
+        json_append_string(name, entry->room_id);
+        key = g_string_free(name, FALSE);
+        if (strstr(out->str, key) != NULL || g_hash_table_contains(told, key))
+            continue;
+        if (out->len > 0)
+            g_string_append_c(out, ',');
+        g_string_append_printf(out,
+                               "%s:{\"state\":{\"events\":[]},\"timeline\":{\"events\":[],"
+                               "\"limited\":false},\"account_data\":{\"events\":[]}}",
+                               key);
+    }
+}
+
+/* ---- devices ---- */
+
+static gboolean
+append_to_device(const Look *look, SyncToken *next, GString *out, GError **error)
+{
+    const SyncCall *call = look->call;
+    g_autoptr(StoreRows) rows =
+        to_device_store_read(look->connection, call->user_id, call->device_id,
+                             call->since.to_device, look->until, SYNC_TO_DEVICE_MAX, error);
+    if (rows == NULL)
+        return FALSE;
+    guint count = store_rows_count(rows);
+    next->to_device =
+        count == SYNC_TO_DEVICE_MAX ? store_rows_integer(rows, count - 1, 0) : look->until;
+    for (guint row = 0; row < count; row++) {
+        gsize length = 0;
+        const char *event = store_rows_data(rows, row, 1, &length);
+        append_separated(out, event, length);
+    }
+    return TRUE;
+}
+
+static void
+append_users(GHashTable *users, GString *out)
+{
+    GHashTableIter iterator;
+    gpointer user_id = NULL;
+    gboolean first = TRUE;
+    g_hash_table_iter_init(&iterator, users);
+    while (g_hash_table_iter_next(&iterator, &user_id, NULL)) {
+        if (!first)
+            g_string_append_c(out, ',');
+        first = FALSE;
+        json_append_string(out, user_id);
+    }
+}
+
+/* Users that changed but share no room any more have left; the user's own devices always count. */
+static gboolean
+sort_device_lists(Look *look, GError **error)
+{
+    const char *own = look->call->user_id;
+    GHashTableIter iterator;
+    gpointer user_id = NULL;
+
+    for (guint i = 0; i < look->entries->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(look->entries, i);
+        if (entry->kind == LOG_DEVICE_LIST && g_strcmp0(entry->user_id, own) == 0)
+            g_hash_table_add(look->changed_users, g_strdup(own));
+    }
+    g_hash_table_iter_init(&iterator, look->changed_users);
+    while (g_hash_table_iter_next(&iterator, &user_id, NULL)) {
+        gboolean share = TRUE;
+        if (strcmp(user_id, own) != 0 &&
+            !membership_store_share_room(look->connection, own, user_id, &share, error))
+            return FALSE;
+        if (share)
+            continue;
+        g_hash_table_add(look->left_users, g_strdup(user_id));
+        g_hash_table_iter_remove(&iterator);
+    }
+    return TRUE;
+}
+
+char *
+sync_key_counts(const SyncCall *call, StoreConnection *connection, GError **error)
+{
+    g_autoptr(StoreConnection) borrowed = NULL;
+    guint changes = 0;
+    char *kept =
+        sync_hub_key_counts(call->server->sync, call->user_id, call->device_id, &changes);
+    if (kept != NULL)
+        return kept;
+    if (connection == NULL)
+        connection = borrowed = store_borrow(call->server->pool, error);
+    if (connection == NULL)
+        return NULL;
+    g_autoptr(cJSON) counts =
+        key_answers_one_time_counts(connection, call->user_id, call->device_id, error);
+    g_autoptr(cJSON) unused =
+        counts != NULL
+            ? key_answers_unused_fallback(connection, call->user_id, call->device_id, error)
+            : NULL;
+    GString *out = g_string_new("\"device_one_time_keys_count\":");
+    gboolean made = unused != NULL && json_canonical_append(out, counts, error);
+    if (made) {
+        g_string_append(out, ",\"device_unused_fallback_key_types\":");
+        made = json_canonical_append(out, unused, error);
+    }
+    if (made)
+        sync_hub_keep_key_counts(call->server->sync, call->user_id, call->device_id, changes,
+                                 out->str);
+    return g_string_free(out, !made);
+}
+
+/* ---- the whole ---- */
+
+void
+sync_append_next_batch(const SyncCall *call, const SyncToken *token, GString *out)
+{
+    g_autofree char *text = sync_token_format(token);
+    g_string_append_printf(out, "\"next_batch\":\"%s\"", text);
+}
+
+GString *
+sync_empty_answer(const SyncCall *call, gint64 seen, GError **error)
+{
+    g_autofree char *counts = sync_key_counts(call, NULL, error);
+    if (counts == NULL)
+        return NULL;
+    SyncToken next = call->since;
+    next.position = MAX(seen, next.position);
+    /* Nothing of the inbox lies between, or there would be an answer. */
+    if (call->since.to_device >= call->since.position)
+        next.to_device = next.position;
+    GString *answer = g_string_new("{");
+    sync_append_next_batch(call, &next, answer);
+    g_string_append_printf(answer, ",%s}", counts);
+    return answer;
+}
+
+typedef struct {
+    GString *join;
+    GString *leave;
+    GString *invite;
+    GString *account_data;
+    GString *to_device;
+} Parts;
+
+static void
+parts_clear(Parts *parts)
+{
+    GString *const all[] = {parts->join, parts->leave, parts->invite, parts->account_data,
+                            parts->to_device};
+    for (guint i = 0; i < G_N_ELEMENTS(all); i++)
+        g_string_free(all[i], TRUE);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Parts, parts_clear)
+
+static GString *
+put_together(const Look *look, const Parts *parts, const SyncToken *next, GError **error)
+{
+    g_autofree char *counts = sync_key_counts(look->call, look->connection, error);
+    if (counts == NULL)
+        return NULL;
+    GString *out = g_string_sized_new(parts->join->len + 1024);
+    g_string_append_c(out, '{');
+    sync_append_next_batch(look->call, next, out);
+    g_string_append_printf(out, ",%s,\"rooms\":{\"join\":{", counts);
+    g_string_append_len(out, parts->join->str, (gssize)parts->join->len);
+    g_string_append(out, "},\"invite\":{");
+    g_string_append_len(out, parts->invite->str, (gssize)parts->invite->len);
+    g_string_append(out, "},\"leave\":{");
+    g_string_append_len(out, parts->leave->str, (gssize)parts->leave->len);
+    g_string_append(out, "}},\"account_data\":{\"events\":[");
+    g_string_append_len(out, parts->account_data->str, (gssize)parts->account_data->len);
+    g_string_append(out, "]},\"presence\":{\"events\":[]},\"to_device\":{\"events\":[");
+    g_string_append_len(out, parts->to_device->str, (gssize)parts->to_device->len);
+    g_string_append(out, "]},\"device_lists\":{\"changed\":[");
+    append_users(look->changed_users, out);
+    g_string_append(out, "],\"left\":[");
+    append_users(look->left_users, out);
+    g_string_append(out, "]}}");
+    return out;
+}
+
+/* What the device has had leaves its inbox; a statement of its own before the snapshot. */
+static gboolean
+acknowledge_to_device(const SyncCall *call, StoreConnection *connection, GError **error)
+{
+    return call->initial || call->since.to_device == 0 ||
+           to_device_store_acknowledge(connection, call->user_id, call->device_id,
+                                       call->since.to_device, error);
+}
+
+gboolean
+sync_from_database(const SyncCall *call, GString **ret_answer, gint64 *ret_seen, GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(call->server->pool, error);
+    g_auto(Look) look = {.call = call, .connection = connection};
+    g_auto(Parts) parts = {g_string_new(NULL), g_string_new(NULL), g_string_new(NULL),
+                           g_string_new(NULL), g_string_new(NULL)};
+    /* Read before the snapshot: what changes in between is told again, never missed. */
+    SyncToken next = {.epoch = log_ring_head(call->server->ring).epoch,
+                      .typing = typing_version(call->server->typing)};
+
+    if (connection == NULL || !acknowledge_to_device(call, connection, error) ||
+        !look_begin(&look, error) || !append_joined(&look, parts.join, error) ||
+        !append_left(&look, parts.leave, error) || !append_invites(&look, parts.invite, error) ||
+        !append_push_rules(&look, parts.account_data, error) ||
+        !append_to_device(&look, &next, parts.to_device, error) || !sort_device_lists(&look, error))
+        return FALSE;
+    append_ended_invites(&look, look.joined, parts.leave);
+    append_account_data(&look, "", look.whole, parts.account_data);
+    if (call->initial) { /* the client looks everybody up by itself */
+        g_hash_table_remove_all(look.changed_users);
+        g_hash_table_remove_all(look.left_users);
+    }
+    next.position = look.until;
+    *ret_seen = look.until;
+    *ret_answer = NULL;
+    if (!call->initial && !call->full_state && parts.join->len == 0 && parts.leave->len == 0 &&
+        parts.invite->len == 0 && parts.account_data->len == 0 && parts.to_device->len == 0 &&
+        g_hash_table_size(look.changed_users) == 0 && g_hash_table_size(look.left_users) == 0)
+        return TRUE;
+    *ret_answer = put_together(&look, &parts, &next, error);
+    return *ret_answer != NULL;
+}
