@@ -45,17 +45,6 @@ read_since(SyncCall *call, GError **error)
     return TRUE;
 }
 
-static gboolean
-read_filter(SyncCall *call, GError **error)
-{
-    const char *query = request_query(call->request, "filter");
-    g_autoptr(StoreConnection) connection = NULL;
-    if (query != NULL && (connection = store_borrow(call->server->pool, error)) == NULL)
-        return FALSE;
-    call->filter = filter_load(connection, call->user_id, query, error);
-    return call->filter != NULL;
-}
-
 static SyncCall *
 sync_call_new(Request *request, GError **error)
 {
@@ -67,7 +56,11 @@ sync_call_new(Request *request, GError **error)
     call->device_id = request_device_id(request);
     request_keep(request, call, sync_call_free);
     if (!request_query_integer(request, "timeout", 0, G_MAXINT32, 0, &timeout_ms, error) ||
-        !read_since(call, error) || !read_filter(call, error))
+        !read_since(call, error))
+        return NULL;
+    call->filter =
+        filter_load(call->server->filters, call->user_id, request_query(request, "filter"), error);
+    if (call->filter == NULL)
         return NULL;
     call->deadline_ms = clock_interval_ms() + MIN(timeout_ms, SYNC_TIMEOUT_MAX_MS);
     call->full_state = is_true(request_query(request, "full_state"));
@@ -82,16 +75,16 @@ sync_call_new(Request *request, GError **error)
 static Response *sync_step(Request *request, gpointer data, GError **error);
 
 static gboolean
-make_answer(const SyncCall *call, GString **ret_answer, gint64 *ret_seen, GError **error)
+make_answer(const SyncCall *call, GString **ret_answer, SyncToken *ret_next, GError **error)
 {
     g_autoptr(GError) failure = NULL;
     gboolean from_memory = !call->initial && !call->full_state &&
-                           sync_from_memory(call, ret_answer, ret_seen, &failure);
+                           sync_from_memory(call, ret_answer, ret_next, &failure);
     if (failure != NULL) {
         g_propagate_error(error, g_steal_pointer(&failure));
         return FALSE;
     }
-    if (!from_memory && !sync_from_database(call, ret_answer, ret_seen, error))
+    if (!from_memory && !sync_from_database(call, ret_answer, ret_next, error))
         return FALSE;
     if (*ret_answer != NULL)
         sync_hub_count_answer(call->server->sync, from_memory);
@@ -102,19 +95,21 @@ static Response *
 answer_or_park(Request *request, SyncCall *call, gboolean may_park, GError **error)
 {
     GString *answer = NULL;
-    gint64 seen = call->since.position;
     gint64 left_ms = call->deadline_ms - clock_interval_ms();
+    SyncToken next;
 
-    if (!make_answer(call, &answer, &seen, error))
+    if (!make_answer(call, &answer, &next, error))
         return NULL;
-    if (answer == NULL && may_park && left_ms > 0) {
-        sync_hub_park(call->server->sync, request, seen);
+    if (answer != NULL)
+        return response_json(200, answer);
+    call->since = next; /* nothing new until there */
+    if (may_park && left_ms > 0) {
+        sync_hub_park(call->server->sync, request, next.position);
         request_wait(request, (guint)left_ms, sync_step, call, NULL);
         return RESPONSE_LATER;
     }
-    if (answer == NULL && (answer = sync_empty_answer(call, seen, error)) == NULL)
-        return NULL;
-    return response_json(200, answer);
+    answer = sync_empty_answer(call, error);
+    return answer != NULL ? response_json(200, answer) : NULL;
 }
 
 /* Woken: by news, by the time, by a newer request of the same device, or by the end of the session. */

@@ -6,17 +6,16 @@
 #include <string.h>
 
 #include "identity/seeded_hash.h"
+#include "server/client/account_data.h"
 #include "server/client/key_answers.h"
-#include "server/client/push_rules.h"
+#include "server/client/receipts.h"
 #include "server/client/sync_hub.h"
 #include "server/client/sync_private.h"
 #include "server/client/typing.h"
-#include "storage/account_data_store.h"
 #include "storage/event_store.h"
 #include "storage/log.h"
 #include "storage/log_ring.h"
 #include "storage/membership_store.h"
-#include "storage/receipt_store.h"
 #include "storage/to_device_store.h"
 
 typedef struct {
@@ -29,10 +28,9 @@ typedef struct {
     GHashTable *by_room;  /* room id -> GPtrArray of those that are of the room */
     GPtrArray *memberships; /* StoredMembership of the user */
     GHashTable *joined;   /* room id -> StoredMembership */
-    StoreRows *account_data; /* (room id or "", type, json) */
+    GHashTable *account_rooms; /* room ids whose account data changed */
     GHashTable *changed_users; /* whose devices changed */
     GHashTable *left_users;
-    gboolean any; /* something is new */
 } Look;
 
 static void
@@ -42,7 +40,7 @@ look_clear(Look *look)
     g_clear_pointer(&look->by_room, g_hash_table_unref);
     g_clear_pointer(&look->memberships, g_ptr_array_unref);
     g_clear_pointer(&look->joined, g_hash_table_unref);
-    g_clear_pointer(&look->account_data, store_rows_free);
+    g_clear_pointer(&look->account_rooms, g_hash_table_unref);
     g_clear_pointer(&look->changed_users, g_hash_table_unref);
     g_clear_pointer(&look->left_users, g_hash_table_unref);
 }
@@ -120,9 +118,14 @@ look_begin(Look *look, GError **error)
     look->left_users = string_set();
     if (!read_entries(look, error) || !read_memberships(look, error))
         return FALSE;
-    look->account_data =
-        account_data_store_all(look->connection, look->call->user_id, error);
-    return look->account_data != NULL;
+    g_autoptr(GPtrArray) rooms = account_data_changed_rooms(
+        look->connection, look->call->user_id, look->since, look->until, error);
+    if (rooms == NULL)
+        return FALSE;
+    look->account_rooms = string_set();
+    for (guint i = 0; i < rooms->len; i++)
+        g_hash_table_add(look->account_rooms, g_strdup(g_ptr_array_index(rooms, i)));
+    return TRUE;
 }
 
 /* The entries of @room_id since the token, oldest first; NULL: none. */
@@ -144,69 +147,12 @@ has_entry(const Look *look, const char *room_id, LogKind kind, const char *user_
     return FALSE;
 }
 
-/* ---- account data ---- */
-
 static void
 append_separated(GString *out, const char *text, gsize length)
 {
     if (out->len > 0)
         g_string_append_c(out, ',');
     g_string_append_len(out, text, (gssize)length);
-}
-
-/* Was this row (@room_id "" for the global ones) written since the token? */
-static gboolean
-account_data_is_new(const Look *look, const char *room_id, const char *type)
-{
-    if (look->whole)
-        return TRUE;
-    for (guint i = 0; i < look->entries->len; i++) {
-        const LogEntry *entry = g_ptr_array_index(look->entries, i);
-        if (entry->kind == LOG_ACCOUNT_DATA &&
-            g_strcmp0(entry->user_id, look->call->user_id) == 0 &&
-            g_strcmp0(entry->room_id != NULL ? entry->room_id : "", room_id) == 0 &&
-            g_strcmp0(entry->ref, type) == 0)
-            return TRUE;
-    }
-    return FALSE;
-}
-
-static void
-append_account_data(const Look *look, const char *room_id, gboolean all, GString *out)
-{
-    for (guint row = 0; row < store_rows_count(look->account_data); row++) {
-        const char *type = store_rows_text(look->account_data, row, 1);
-        gsize length = 0;
-        if (strcmp(store_rows_text(look->account_data, row, 0), room_id) != 0 ||
-            (!all && !account_data_is_new(look, room_id, type)))
-            continue;
-        const char *content = store_rows_data(look->account_data, row, 2, &length);
-        g_autoptr(GString) event = g_string_new("{\"type\":");
-        json_append_string(event, type);
-        g_string_append(event, ",\"content\":");
-        g_string_append_len(event, content, (gssize)length);
-        g_string_append_c(event, '}');
-        append_separated(out, event->str, event->len);
-    }
-}
-
-/* The rules in force, which have defaults that are no row. */
-static gboolean
-append_push_rules(const Look *look, GString *out, GError **error)
-{
-    if (!account_data_is_new(look, "", "m.push_rules"))
-        return TRUE;
-    g_autoptr(cJSON) event = cJSON_CreateObject();
-    cJSON *rules = push_rules_effective(look->connection, look->call->user_id, error);
-    if (rules == NULL)
-        return FALSE;
-    cJSON_AddStringToObject(event, "type", "m.push_rules");
-    cJSON_AddItemToObject(event, "content", rules);
-    g_autoptr(GString) text = g_string_new(NULL);
-    if (!json_canonical_append(text, event, error))
-        return FALSE;
-    append_separated(out, text->str, text->len);
-    return TRUE;
 }
 
 /* ---- one joined room ---- */
@@ -360,60 +306,26 @@ read_summary(const Look *look, SyncRoom *room, GError **error)
     return TRUE;
 }
 
-/* m.receipt with the receipts of the room, those of users with news only unless @all; private ones are their
- * user's own. */
 static gboolean
-read_receipts(const Look *look, SyncRoom *room, gboolean all, GError **error)
+read_unread(const Look *look, SyncRoom *room, GError **error)
 {
-    if (!all && !has_entry(look, room->room_id, LOG_RECEIPT, NULL))
-        return TRUE;
-    g_autoptr(StoreRows) rows = receipt_store_room(look->connection, room->room_id, error);
-    if (rows == NULL)
-        return FALSE;
-    g_autoptr(cJSON) content = cJSON_CreateObject();
-    for (guint row = 0; row < store_rows_count(rows); row++) {
-        const char *user_id = store_rows_text(rows, row, 0);
-        const char *type = store_rows_text(rows, row, 1);
-        const char *thread_id = store_rows_text(rows, row, 2);
-        const char *event_id = store_rows_text(rows, row, 3);
-        if ((strcmp(type, "m.read.private") == 0 && strcmp(user_id, look->call->user_id) != 0) ||
-            (!all && !has_entry(look, room->room_id, LOG_RECEIPT, user_id)))
-            continue;
-        cJSON *receipt = cJSON_CreateObject();
-        cJSON_AddNumberToObject(receipt, "ts", (double)store_rows_integer(rows, row, 4));
-        if (*thread_id != '\0')
-            cJSON_AddStringToObject(receipt, "thread_id", thread_id);
-        cJSON *of_type = key_answers_object(key_answers_object(content, event_id), type);
-        cJSON_DeleteItemFromObjectCaseSensitive(of_type, user_id);
-        cJSON_AddItemToObject(of_type, user_id, receipt);
-    }
-    if (content->child == NULL)
-        return TRUE;
-    g_autoptr(GString) event = g_string_new("{\"type\":\"m.receipt\",\"content\":");
-    if (!json_canonical_append(event, content, error))
-        return FALSE;
-    g_string_append_c(event, '}');
-    append_separated(room->ephemeral, event->str, event->len);
-    return TRUE;
+    return unread_count(look->call->server, look->connection, room->room_id, look->call->user_id,
+                        look->until, &room->notifications, &room->highlights, error);
 }
 
-static void
-read_typing(const Look *look, SyncRoom *room, gboolean all)
+/* What is not of the timeline: receipts, typing, account data.  @after 0: all of it. */
+static gboolean
+read_extras(const Look *look, SyncRoom *room, gint64 after, GError **error)
 {
-    g_autoptr(GPtrArray) users = NULL;
-    if (!typing_users_since(look->call->server->typing, room->room_id,
-                            all ? -1 : look->call->since.typing, &users) ||
-        (all && users->len == 0))
-        return;
-    g_autoptr(GString) event =
-        g_string_new("{\"type\":\"m.typing\",\"content\":{\"user_ids\":[");
-    for (guint i = 0; i < users->len; i++) {
-        if (i > 0)
-            g_string_append_c(event, ',');
-        json_append_string(event, g_ptr_array_index(users, i));
-    }
-    g_string_append(event, "]}}");
-    append_separated(room->ephemeral, event->str, event->len);
+    const SyncCall *call = look->call;
+    Typing *typing = call->server->typing;
+
+    if (typing_changed(typing, room->room_id, after == 0 ? 0 : call->since.typing))
+        typing_append(typing, room->room_id, room->ephemeral);
+    return receipts_append(look->connection, room->room_id, call->user_id, after, look->until,
+                           room->ephemeral, error) &&
+           account_data_append(look->connection, call->user_id, room->room_id, after, look->until,
+                               call->filter->room_account_data, room->account_data, error);
 }
 
 /* Members who came or went since the token: whose devices the user must look up, or may forget. */
@@ -433,7 +345,7 @@ static gboolean
 note_all_members(Look *look, const char *room_id, GError **error)
 {
     g_autoptr(GPtrArray) members =
-        membership_store_members(look->connection, room_id, "join", NULL, 10000, error);
+        membership_store_members(look->connection, room_id, "join", NULL, SYNC_USERS_MAX, error);
     if (members == NULL)
         return FALSE;
     for (guint i = 0; i < members->len; i++)
@@ -462,13 +374,11 @@ joined_room(Look *look, const StoredMembership *membership, GError **error)
     gboolean full = newly || call->full_state;
     if (!read_timeline(look, room, newly ? G_MININT64 : look->since, look->until, "join", error) ||
         !read_state(look, room, full ? NULL : root_since, look->until, error) ||
-        !read_receipts(look, room, newly || look->whole, error) ||
-        ((full || look->whole || has_entry(look, room_id, LOG_EVENT, NULL)) &&
+        !read_extras(look, room, newly ? 0 : look->since, error) ||
+        !read_unread(look, room, error) || ((full || look->whole || has_entry(look, room_id, LOG_EVENT, NULL)) &&
          (full || room->timeline->len > 0 || room->state->len > 0) &&
          !read_summary(look, room, error)))
         return NULL;
-    read_typing(look, room, newly);
-    append_account_data(look, room_id, newly || look->whole, room->account_data);
     if (newly && !call->initial && !note_all_members(look, room_id, error))
         return NULL;
     note_members(look, room_id);
@@ -481,13 +391,13 @@ append_joined(Look *look, GString *out, GError **error)
     const SyncCall *call = look->call;
     for (guint i = 0; i < look->memberships->len; i++) {
         const StoredMembership *membership = g_ptr_array_index(look->memberships, i);
-        gboolean typing = call->since.typing != typing_version(call->server->typing);
         if (strcmp(membership->membership, "join") != 0 ||
             !filter_wants_room(call->filter, membership->room_id))
             continue;
-        /* A room without an entry has nothing new but perhaps typing. */
-        if (!look->whole && !call->full_state && !typing &&
-            room_entries(look, membership->room_id) == NULL)
+        if (!look->whole && !call->full_state &&
+            room_entries(look, membership->room_id) == NULL &&
+            !g_hash_table_contains(look->account_rooms, membership->room_id) &&
+            !typing_changed(call->server->typing, membership->room_id, call->since.typing))
             continue;
         g_autoptr(SyncRoom) room = joined_room(look, membership, error);
         if (room == NULL)
@@ -534,7 +444,7 @@ static gboolean
 note_left(Look *look, const char *room_id, GError **error)
 {
     g_autoptr(GPtrArray) members =
-        membership_store_members(look->connection, room_id, "join", NULL, 10000, error);
+        membership_store_members(look->connection, room_id, "join", NULL, SYNC_USERS_MAX, error);
     if (members == NULL)
         return FALSE;
     for (guint i = 0; i < members->len; i++) {
@@ -663,28 +573,26 @@ append_invites(Look *look, GString *out, GError **error)
     return append_partner_invites(look, out, error);
 }
 
-/* An invite from a partner that ended: the room is one that the user left, with nothing to show. */
+/* Invites from partners that ended: rooms that the user left, with nothing to show. @invites: those that stand. */
 static void
-append_ended_invites(const Look *look, GHashTable *told, GString *out)
+append_ended_invites(const Look *look, const GString *invites, GString *out)
 {
     for (guint i = 0; i < look->entries->len; i++) {
         const LogEntry *entry = g_ptr_array_index(look->entries, i);
-        g_autofree char *key = NULL;
         if (entry->kind != LOG_INVITE || entry->room_id == NULL ||
             g_strcmp0(entry->user_id, look->call->user_id) != 0 ||
             g_hash_table_contains(look->joined, entry->room_id))
             continue;
-        GString *name = g_string_new(NULL);
-        json_append_string(name, entry->room_id);
-        key = g_string_free(name, FALSE);
-        if (strstr(out->str, key) != NULL || g_hash_table_contains(told, key))
+        g_autoptr(GString) key = g_string_new(NULL);
+        json_append_string(key, entry->room_id);
+        if (strstr(invites->str, key->str) != NULL || strstr(out->str, key->str) != NULL)
             continue;
         if (out->len > 0)
             g_string_append_c(out, ',');
         g_string_append_printf(out,
                                "%s:{\"state\":{\"events\":[]},\"timeline\":{\"events\":[],"
                                "\"limited\":false},\"account_data\":{\"events\":[]}}",
-                               key);
+                               key->str);
     }
 }
 
@@ -725,6 +633,19 @@ append_users(GHashTable *users, GString *out)
     }
 }
 
+/* After a long absence: everybody whom the user meets may have changed devices. */
+static gboolean
+note_everybody(Look *look, GError **error)
+{
+    g_autoptr(GPtrArray) users = membership_store_users_sharing(
+        look->connection, look->call->user_id, FALSE, SYNC_USERS_MAX, error);
+    if (users == NULL)
+        return FALSE;
+    for (guint i = 0; i < users->len; i++)
+        g_hash_table_add(look->changed_users, g_strdup(g_ptr_array_index(users, i)));
+    return TRUE;
+}
+
 /* Users that changed but share no room any more have left; the user's own devices always count. */
 static gboolean
 sort_device_lists(Look *look, GError **error)
@@ -732,6 +653,13 @@ sort_device_lists(Look *look, GError **error)
     const char *own = look->call->user_id;
     GHashTableIter iterator;
     gpointer user_id = NULL;
+
+    if (look->call->initial) { /* the client looks everybody up by itself */
+        g_hash_table_remove_all(look->changed_users);
+        return TRUE;
+    }
+    if (look->whole && !note_everybody(look, error))
+        return FALSE;
 
     for (guint i = 0; i < look->entries->len; i++) {
         const LogEntry *entry = g_ptr_array_index(look->entries, i);
@@ -786,25 +714,20 @@ sync_key_counts(const SyncCall *call, StoreConnection *connection, GError **erro
 /* ---- the whole ---- */
 
 void
-sync_append_next_batch(const SyncCall *call, const SyncToken *token, GString *out)
+sync_append_next_batch(const SyncToken *token, GString *out)
 {
     g_autofree char *text = sync_token_format(token);
     g_string_append_printf(out, "\"next_batch\":\"%s\"", text);
 }
 
 GString *
-sync_empty_answer(const SyncCall *call, gint64 seen, GError **error)
+sync_empty_answer(const SyncCall *call, GError **error)
 {
     g_autofree char *counts = sync_key_counts(call, NULL, error);
     if (counts == NULL)
         return NULL;
-    SyncToken next = call->since;
-    next.position = MAX(seen, next.position);
-    /* Nothing of the inbox lies between, or there would be an answer. */
-    if (call->since.to_device >= call->since.position)
-        next.to_device = next.position;
     GString *answer = g_string_new("{");
-    sync_append_next_batch(call, &next, answer);
+    sync_append_next_batch(&call->since, answer);
     g_string_append_printf(answer, ",%s}", counts);
     return answer;
 }
@@ -835,7 +758,7 @@ put_together(const Look *look, const Parts *parts, const SyncToken *next, GError
         return NULL;
     GString *out = g_string_sized_new(parts->join->len + 1024);
     g_string_append_c(out, '{');
-    sync_append_next_batch(look->call, next, out);
+    sync_append_next_batch(next, out);
     g_string_append_printf(out, ",%s,\"rooms\":{\"join\":{", counts);
     g_string_append_len(out, parts->join->str, (gssize)parts->join->len);
     g_string_append(out, "},\"invite\":{");
@@ -864,7 +787,7 @@ acknowledge_to_device(const SyncCall *call, StoreConnection *connection, GError 
 }
 
 gboolean
-sync_from_database(const SyncCall *call, GString **ret_answer, gint64 *ret_seen, GError **error)
+sync_from_database(const SyncCall *call, GString **ret_answer, SyncToken *ret_next, GError **error)
 {
     g_autoptr(StoreConnection) connection = store_borrow(call->server->pool, error);
     g_auto(Look) look = {.call = call, .connection = connection};
@@ -877,17 +800,13 @@ sync_from_database(const SyncCall *call, GString **ret_answer, gint64 *ret_seen,
     if (connection == NULL || !acknowledge_to_device(call, connection, error) ||
         !look_begin(&look, error) || !append_joined(&look, parts.join, error) ||
         !append_left(&look, parts.leave, error) || !append_invites(&look, parts.invite, error) ||
-        !append_push_rules(&look, parts.account_data, error) ||
+        !account_data_append(connection, call->user_id, NULL, look.since, look.until,
+                             call->filter->account_data, parts.account_data, error) ||
         !append_to_device(&look, &next, parts.to_device, error) || !sort_device_lists(&look, error))
         return FALSE;
-    append_ended_invites(&look, look.joined, parts.leave);
-    append_account_data(&look, "", look.whole, parts.account_data);
-    if (call->initial) { /* the client looks everybody up by itself */
-        g_hash_table_remove_all(look.changed_users);
-        g_hash_table_remove_all(look.left_users);
-    }
+    append_ended_invites(&look, parts.invite, parts.leave);
     next.position = look.until;
-    *ret_seen = look.until;
+    *ret_next = next;
     *ret_answer = NULL;
     if (!call->initial && !call->full_state && parts.join->len == 0 && parts.leave->len == 0 &&
         parts.invite->len == 0 && parts.account_data->len == 0 && parts.to_device->len == 0 &&

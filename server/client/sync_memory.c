@@ -79,7 +79,7 @@ append_rooms(const SyncCall *call, GPtrArray *entries, gboolean *ret_any, GStrin
 }
 
 gboolean
-sync_from_memory(const SyncCall *call, GString **ret_answer, gint64 *ret_seen, GError **error)
+sync_from_memory(const SyncCall *call, GString **ret_answer, SyncToken *ret_next, GError **error)
 {
     SyncHub *hub = call->server->sync;
     g_autoptr(GPtrArray) entries = NULL;
@@ -89,7 +89,7 @@ sync_from_memory(const SyncCall *call, GString **ret_answer, gint64 *ret_seen, G
         call->since.typing != typing_version(call->server->typing) ||
         !sync_hub_collect(hub, call->user_id, call->since.position, &entries, &until))
         return FALSE;
-    *ret_seen = until;
+    *ret_next = (SyncToken){call->since.epoch, until, call->since.typing, until};
     *ret_answer = NULL;
     if (entries->len == 0)
         return TRUE;
@@ -103,10 +103,9 @@ sync_from_memory(const SyncCall *call, GString **ret_answer, gint64 *ret_seen, G
     g_autofree char *counts = sync_key_counts(call, NULL, error);
     if (counts == NULL)
         return FALSE;
-    SyncToken next = {call->since.epoch, until, call->since.typing, until};
     GString *answer = g_string_sized_new(rooms->len + 512);
     g_string_append_c(answer, '{');
-    sync_append_next_batch(call, &next, answer);
+    sync_append_next_batch(ret_next, answer);
     g_string_append_printf(answer, ",%s,\"rooms\":{\"join\":{", counts);
     g_string_append_len(answer, rooms->str, (gssize)rooms->len);
     g_string_append(answer, "}}}");

@@ -15,6 +15,7 @@
 
 #define SYNC_TIMELINE_MAX 100u
 #define SYNC_TO_DEVICE_MAX 100
+#define SYNC_USERS_MAX 10000u
 #define SYNC_ENTRIES_MAX 2000u /* a longer absence is answered room by room */
 
 typedef struct {
@@ -40,6 +41,8 @@ typedef struct {
     GString *ephemeral;     /* events, separated by commas */
     GString *account_data;
     GString *summary; /* members of the object, or empty */
+    guint notifications;
+    guint highlights;
 } SyncRoom;
 
 SyncRoom *sync_room_new(const char *room_id);
@@ -59,13 +62,13 @@ guint sync_timeline_limit(const SyncCall *call);
 /* "device_one_time_keys_count":…,"device_unused_fallback_key_types":…; owned by the caller. */
 char *sync_key_counts(const SyncCall *call, StoreConnection *connection, GError **error);
 
-/* The answer if it can be made without the database; *ret_answer NULL: nothing new.  FALSE with @error
- * unset: take the other way. */
-gboolean sync_from_memory(const SyncCall *call, GString **ret_answer, gint64 *ret_seen,
+/* The answer if it can be made without the database, or *ret_answer NULL: nothing new up to *ret_next.
+ * FALSE with @error unset: take the other way. */
+gboolean sync_from_memory(const SyncCall *call, GString **ret_answer, SyncToken *ret_next,
                           GError **error);
 /* The answer out of the database; *ret_answer NULL: nothing new (never for an initial sync). */
-gboolean sync_from_database(const SyncCall *call, GString **ret_answer, gint64 *ret_seen,
+gboolean sync_from_database(const SyncCall *call, GString **ret_answer, SyncToken *ret_next,
                             GError **error);
-/* {"next_batch": …} with the counts: when the time is up. */
-GString *sync_empty_answer(const SyncCall *call, gint64 seen, GError **error);
-void sync_append_next_batch(const SyncCall *call, const SyncToken *token, GString *out);
+/* When the time is up: call->since is the next token. */
+GString *sync_empty_answer(const SyncCall *call, GError **error);
+void sync_append_next_batch(const SyncToken *token, GString *out);
