@@ -8,10 +8,11 @@
 
 typedef struct Server Server;
 
-/* Local @user_id changed: clients here learn of it, and each partner with a user in a room of theirs gets one
- * m.device_list_update or, with @device_id NULL, m.signing_key_update. */
+/* Local @user_id changed: clients here learn of it, and each partner with a user in a room of
+ * theirs gets one m.device_list_update or, with @device_id NULL, m.signing_key_update. */
 gboolean device_lists_changed(LaneBatch *batch, Server *server, const char *user_id,
                               const char *device_id, GError **error);
 
-/* Clients here alone learn of it: what a partner told of its user, or what only the user may see. */
+/* Clients here alone learn of it: what a partner told of its user, or what only the user may see.
+ */
 gboolean device_lists_tell(LaneBatch *batch, const char *user_id, GError **error);

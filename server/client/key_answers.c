@@ -120,8 +120,8 @@ stored_value(GBytes *json, GError **error)
 }
 
 gboolean
-key_answers_claim(StoreConnection *connection, const char *user_id, const cJSON *wanted,
-                  cJSON *one_time_keys, GError **error)
+key_answers_claim(SyncHub *hub, StoreConnection *connection, const char *user_id,
+                  const cJSON *wanted, cJSON *one_time_keys, GError **error)
 {
     for (const cJSON *item = wanted->child; item != NULL; item = item->next) {
         const char *algorithm = cJSON_GetStringValue(item);
@@ -133,6 +133,7 @@ key_answers_claim(StoreConnection *connection, const char *user_id, const cJSON 
             return FALSE;
         if (key_id == NULL)
             continue;
+        sync_hub_keys_changed(hub, user_id);
         cJSON *value = stored_value(json, error);
         if (value == NULL)
             return FALSE;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "identity/json.h"
+#include "server/client/sync_hub.h"
 #include "storage/store.h"
 
 /* Add @user_id's keys to the maps of @answer (device_keys, master_keys, self_signing_keys and, for
@@ -15,9 +16,10 @@ gboolean
 key_answers_add_user(StoreConnection *connection, const char *user_id, const cJSON *devices,
                      const char *requester, cJSON *answer, GError **error);
 
-/* Claim one key of each wanted device (@wanted: device id -> algorithm) into @one_time_keys. */
-gboolean key_answers_claim(StoreConnection *connection, const char *user_id, const cJSON *wanted,
-                           cJSON *one_time_keys, GError **error);
+/* Claim one key of each wanted device (@wanted: device id -> algorithm) into @one_time_keys; @hub
+ * learns that fewer are left. */
+gboolean key_answers_claim(SyncHub *hub, StoreConnection *connection, const char *user_id,
+                           const cJSON *wanted, cJSON *one_time_keys, GError **error);
 
 /* {"signed_curve25519": n, …}: signed_curve25519 is always counted, 0 too; and
  * ["signed_curve25519", …]. */

@@ -124,8 +124,8 @@ static gboolean
 answer_local(Gather *gather, StoreConnection *connection, const cJSON *user, GError **error)
 {
     if (gather->claim)
-        return key_answers_claim(connection, user->string, user,
-                                 key_answers_object(gather->answer, "one_time_keys"), error);
+        return key_answers_claim(request_server(gather->request)->sync, connection, user->string,
+                                 user, key_answers_object(gather->answer, "one_time_keys"), error);
     return key_answers_add_user(connection, user->string, user, request_user_id(gather->request),
                                 gather->answer, error);
 }

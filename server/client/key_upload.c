@@ -9,6 +9,7 @@
 #include "identity/refusal.h"
 #include "server/client/device_lists.h"
 #include "server/client/key_answers.h"
+#include "server/client/sync_hub.h"
 #include "server/server.h"
 #include "storage/key_store.h"
 
@@ -122,6 +123,7 @@ upload_finish(Request *request, gpointer data, GError **error)
                                   ONE_TIME_KEYS_STORED_MAX);
     if (!store_commit(connection, error))
         return NULL;
+    sync_hub_keys_changed(request_server(request)->sync, request_user_id(request));
     cJSON *answer = cJSON_CreateObject();
     cJSON_AddItemToObject(answer, "one_time_key_counts", g_steal_pointer(&counts));
     return response_value(200, answer);

@@ -1,5 +1,5 @@
-/* server/client/sync.c: GET /sync: what is new for a device, at once or as soon as there is something.
- * Source: client-server API v1.19, "Syncing". */
+/* server/client/sync.c: GET /sync: what is new for a device, at once or as soon as there is
+ * something. Source: client-server API v1.19, "Syncing". */
 #include "server/client/sync.h"
 
 #include "identity/clock.h"
@@ -112,7 +112,8 @@ answer_or_park(Request *request, SyncCall *call, gboolean may_park, GError **err
     return answer != NULL ? response_json(200, answer) : NULL;
 }
 
-/* Woken: by news, by the time, by a newer request of the same device, or by the end of the session. */
+/* Woken: by news, by the time, by a newer request of the same device, or by the end of the session.
+ */
 static Response *
 sync_step(Request *request, gpointer data, GError **error)
 {
@@ -120,8 +121,8 @@ sync_step(Request *request, gpointer data, GError **error)
     gboolean is_newest = sync_hub_leave(call->server->sync, request);
     if (!session_is_live(request_session(request), error))
         return NULL;
-    return answer_or_park(request, call,
-                          is_newest && request_wake_reason(request) == WAKE_NEWS, error);
+    return answer_or_park(request, call, is_newest && request_wake_reason(request) == WAKE_NEWS,
+                          error);
 }
 
 static Response *

@@ -1,8 +1,9 @@
 /* server/client/sync_answer.c: a sync answered out of the database, as of one snapshot.
  *
- * The snapshot gives the log's head (the new token) and the flat tables as of it.  What happened since
- * the old token is read from the log as a whole, or, after a long absence, room by room; what a long absence makes
- * too costly to tell apart (account data, receipts) is then told whole, which clients take as the same. */
+ * The snapshot gives the log's head (the new token) and the flat tables as of it.  What happened
+ * since the old token is read from the log as a whole, or, after a long absence, room by room; what
+ * a long absence makes too costly to tell apart (account data, receipts) is then told whole, which
+ * clients take as the same. */
 #include <string.h>
 
 #include "identity/seeded_hash.h"
@@ -23,11 +24,11 @@ typedef struct {
     StoreConnection *connection; /* in the snapshot */
     gint64 since;
     gint64 until;
-    gboolean whole;       /* initial, or away too long: entries is empty and everything is told */
-    GPtrArray *entries;   /* LogEntry after since */
-    GHashTable *by_room;  /* room id -> GPtrArray of those that are of the room */
+    gboolean whole;         /* initial, or away too long: entries is empty and everything is told */
+    GPtrArray *entries;     /* LogEntry after since */
+    GHashTable *by_room;    /* room id -> GPtrArray of those that are of the room */
     GPtrArray *memberships; /* StoredMembership of the user */
-    GHashTable *joined;   /* room id -> StoredMembership */
+    GHashTable *joined;     /* room id -> StoredMembership */
     GHashTable *account_rooms; /* room ids whose account data changed */
     GHashTable *changed_users; /* whose devices changed */
     GHashTable *left_users;
@@ -118,8 +119,8 @@ look_begin(Look *look, GError **error)
     look->left_users = string_set();
     if (!read_entries(look, error) || !read_memberships(look, error))
         return FALSE;
-    g_autoptr(GPtrArray) rooms = account_data_changed_rooms(
-        look->connection, look->call->user_id, look->since, look->until, error);
+    g_autoptr(GPtrArray) rooms = account_data_changed_rooms(look->connection, look->call->user_id,
+                                                            look->since, look->until, error);
     if (rooms == NULL)
         return FALSE;
     look->account_rooms = string_set();
@@ -157,8 +158,8 @@ append_separated(GString *out, const char *text, gsize length)
 
 /* ---- one joined room ---- */
 
-/* Of a page out of the log (newest first) what the user may see, oldest first; ends at the first event that is not to
- * be seen, for what lies before it is not continuous. */
+/* Of a page out of the log (newest first) what the user may see, oldest first; ends at the first
+ * event that is not to be seen, for what lies before it is not continuous. */
 static gboolean
 take_visible(const Look *look, SyncRoom *room, GPtrArray *page, gboolean newest_first,
              const char *membership, GError **error)
@@ -243,18 +244,21 @@ is_wanted_member(const SyncRoom *room, const Pdu *pdu, const char *user_id)
     return FALSE;
 }
 
-/* From the state at @from (NULL: none) to that before the timeline, or after it when the client asks so. */
+/* From the state at @from (NULL: none) to that before the timeline, or after it when the client
+ * asks so. */
 static gboolean
 read_state(const Look *look, SyncRoom *room, GBytes *from, gint64 until, GError **error)
 {
     const SyncCall *call = look->call;
-    gint64 at = call->state_after != NULL || room->timeline->len == 0 ? until : room->before_position;
+    gint64 at =
+        call->state_after != NULL || room->timeline->len == 0 ? until : room->before_position;
     g_autoptr(GBytes) to = NULL;
 
     if (!log_state_root_at(look->connection, room->room_id, at, &to, error))
         return FALSE;
     if (to == NULL && room->timeline->len > 0) {
-        /* The room begins here for us (a join over federation): the state is told as it is after its first event. */
+        /* The room begins here for us (a join over federation): the state is told as it is after
+         * its first event. */
         if (!log_state_root_at(look->connection, room->room_id, until, &to, error))
             return FALSE;
     }
@@ -274,7 +278,8 @@ read_state(const Look *look, SyncRoom *room, GBytes *from, gint64 until, GError 
     return sync_room_add_senders(call, room, to, error);
 }
 
-/* Up to five other members, for a room without a name (client-server API, "Calculating the display name for a room"). */
+/* Up to five other members, for a room without a name (client-server API, "Calculating the display
+ * name for a room"). */
 static gboolean
 read_summary(const Look *look, SyncRoom *room, GError **error)
 {
@@ -289,8 +294,8 @@ read_summary(const Look *look, SyncRoom *room, GError **error)
     const char *const kinds[] = {"join", "invite"};
     guint heroes = 0;
     for (guint kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
-        g_autoptr(GPtrArray) members = membership_store_members(
-            look->connection, room->room_id, kinds[kind], NULL, 6, error);
+        g_autoptr(GPtrArray) members =
+            membership_store_members(look->connection, room->room_id, kinds[kind], NULL, 6, error);
         if (members == NULL)
             return FALSE;
         for (guint i = 0; i < members->len && heroes < 5; i++) {
@@ -335,8 +340,7 @@ note_members(Look *look, const char *room_id)
     GPtrArray *entries = room_entries(look, room_id);
     for (guint i = 0; entries != NULL && i < entries->len; i++) {
         const LogEntry *entry = g_ptr_array_index(entries, i);
-        if (entry->user_id != NULL &&
-            (entry->kind == LOG_DEVICE_LIST || entry->kind == LOG_EVENT))
+        if (entry->user_id != NULL && (entry->kind == LOG_DEVICE_LIST || entry->kind == LOG_EVENT))
             g_hash_table_add(look->changed_users, g_strdup(entry->user_id));
     }
 }
@@ -375,7 +379,8 @@ joined_room(Look *look, const StoredMembership *membership, GError **error)
     if (!read_timeline(look, room, newly ? G_MININT64 : look->since, look->until, "join", error) ||
         !read_state(look, room, full ? NULL : root_since, look->until, error) ||
         !read_extras(look, room, newly ? 0 : look->since, error) ||
-        !read_unread(look, room, error) || ((full || look->whole || has_entry(look, room_id, LOG_EVENT, NULL)) &&
+        !read_unread(look, room, error) ||
+        ((full || look->whole || has_entry(look, room_id, LOG_EVENT, NULL)) &&
          (full || room->timeline->len > 0 || room->state->len > 0) &&
          !read_summary(look, room, error)))
         return NULL;
@@ -394,8 +399,7 @@ append_joined(Look *look, GString *out, GError **error)
         if (strcmp(membership->membership, "join") != 0 ||
             !filter_wants_room(call->filter, membership->room_id))
             continue;
-        if (!look->whole && !call->full_state &&
-            room_entries(look, membership->room_id) == NULL &&
+        if (!look->whole && !call->full_state && room_entries(look, membership->room_id) == NULL &&
             !g_hash_table_contains(look->account_rooms, membership->room_id) &&
             !typing_changed(call->server->typing, membership->room_id, call->since.typing))
             continue;
@@ -462,7 +466,8 @@ append_left(Look *look, GString *out, GError **error)
         const StoredMembership *membership = g_ptr_array_index(look->memberships, i);
         gboolean left = strcmp(membership->membership, "leave") == 0 ||
                         strcmp(membership->membership, "ban") == 0;
-        if (!left || membership->forgotten || !filter_wants_room(call->filter, membership->room_id) ||
+        if (!left || membership->forgotten ||
+            !filter_wants_room(call->filter, membership->room_id) ||
             (call->initial && !call->filter->include_leave) ||
             (!look->whole && !has_entry(look, membership->room_id, LOG_EVENT, call->user_id)))
             continue;
@@ -474,8 +479,9 @@ append_left(Look *look, GString *out, GError **error)
 }
 
 static const char *const stripped_types[] = {
-    "m.room.create", "m.room.name",       "m.room.avatar", "m.room.topic",
-    "m.room.join_rules", "m.room.canonical_alias", "m.room.encryption",
+    "m.room.create",     "m.room.name",       "m.room.avatar",
+    "m.room.topic",      "m.room.join_rules", "m.room.canonical_alias",
+    "m.room.encryption",
 };
 
 /* Stripped state of a room that this server is in. */
@@ -493,7 +499,7 @@ append_local_invite(Look *look, const StoredMembership *membership, GString *out
         g_autoptr(Pdu) pdu = NULL;
         const gboolean member = i >= G_N_ELEMENTS(stripped_types);
         const char *type = member ? "m.room.member" : stripped_types[i];
-        const char *state_key = !member ? ""
+        const char *state_key = !member                             ? ""
                                 : i == G_N_ELEMENTS(stripped_types) ? membership->sender
                                                                     : look->call->user_id;
         if (!rooms_state_find(rooms, membership->room_id, root, type, state_key, &pdu, error))
@@ -573,7 +579,8 @@ append_invites(Look *look, GString *out, GError **error)
     return append_partner_invites(look, out, error);
 }
 
-/* Invites from partners that ended: rooms that the user left, with nothing to show. @invites: those that stand. */
+/* Invites from partners that ended: rooms that the user left, with nothing to show. @invites: those
+ * that stand. */
 static void
 append_ended_invites(const Look *look, const GString *invites, GString *out)
 {
@@ -685,8 +692,7 @@ sync_key_counts(const SyncCall *call, StoreConnection *connection, GError **erro
 {
     g_autoptr(StoreConnection) borrowed = NULL;
     guint changes = 0;
-    char *kept =
-        sync_hub_key_counts(call->server->sync, call->user_id, call->device_id, &changes);
+    char *kept = sync_hub_key_counts(call->server->sync, call->user_id, call->device_id, &changes);
     if (kept != NULL)
         return kept;
     if (connection == NULL)

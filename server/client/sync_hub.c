@@ -22,17 +22,18 @@ typedef struct {
 /* A user whose rooms are followed. */
 typedef struct {
     char *user_id;
-    GHashTable *rooms; /* char *: joined */
+    GHashTable *rooms;  /* char *: joined */
     GHashTable *parked; /* device id -> Request, a reference each */
-    GHashTable *key_counts; /* device id -> char *: members of the answer; absent: ask the database */
-    guint key_changes;      /* so that counts read before a change are not kept after it */
+    GHashTable
+        *key_counts;    /* device id -> char *: members of the answer; absent: ask the database */
+    guint key_changes;  /* so that counts read before a change are not kept after it */
     gint64 stale_since; /* the position of a change of the user's own memberships; 0: none */
     gint64 last_used_ms;
 } Follower;
 
 struct SyncHub {
     Server *server;
-    GMutex lock; /* all below */
+    GMutex lock;           /* all below */
     GHashTable *followers; /* user id -> Follower */
     GHashTable *rooms;     /* room id -> set of Follower */
     GHashTable *roots;     /* room id -> GBytes: the state's root, as last seen */
@@ -105,8 +106,7 @@ follower_get(SyncHub *hub, const char *user_id)
         follower->rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
         follower->parked = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
                                                  (GDestroyNotify)request_unref);
-        follower->key_counts =
-            g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, g_free);
+        follower->key_counts = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, g_free);
         follower->stale_since = G_MAXINT64; /* until its rooms are told */
         g_hash_table_insert(hub->followers, follower->user_id, follower);
     }
@@ -199,7 +199,8 @@ tell(SyncHub *hub, const LogEntry *entry)
         wake_device(follower, device_id);
         return;
     }
-    /* The user's own memberships changed: the rooms are told anew by the next look into the database. */
+    /* The user's own memberships changed: the rooms are told anew by the next look into the
+     * database. */
     if (entry->kind == LOG_EVENT || entry->kind == LOG_INVITE || entry->kind == LOG_ROOM_FORGOTTEN)
         if (follower->stale_since == 0)
             follower->stale_since = entry->position;
@@ -258,8 +259,8 @@ sync_hub_new(Server *server)
     hub->followers = g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL, follower_free);
     hub->rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
                                        (GDestroyNotify)g_hash_table_unref);
-    hub->roots = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
-                                       (GDestroyNotify)g_bytes_unref);
+    hub->roots =
+        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
     g_queue_init(&hub->recent);
     hub->position = hub->recent_after = log_ring_head(server->ring).position;
     log_ring_add_bell(server->ring, bell, hub);
@@ -293,7 +294,8 @@ sync_hub_follow(SyncHub *hub, const char *user_id, GPtrArray *room_ids, gint64 p
     }
     follower->stale_since = position < hub->recent_after ? G_MAXINT64 : 0;
     /* What was committed since that look may have changed them again. */
-    for (GList *item = hub->recent.tail; item != NULL && follower->stale_since == 0; item = item->prev) {
+    for (GList *item = hub->recent.tail; item != NULL && follower->stale_since == 0;
+         item = item->prev) {
         const LogEntry *entry = ((Recent *)item->data)->entry;
         if (entry->position <= position)
             break;
@@ -317,8 +319,7 @@ gboolean
 sync_hub_collect(SyncHub *hub, const char *user_id, gint64 since, GPtrArray **ret_entries,
                  gint64 *ret_until)
 {
-    g_autoptr(GPtrArray) entries =
-        g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
+    g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
     gboolean plain = FALSE;
 
     g_mutex_lock(&hub->lock);
@@ -377,9 +378,8 @@ sync_hub_leave(SyncHub *hub, Request *request)
 {
     g_mutex_lock(&hub->lock);
     Follower *follower = g_hash_table_lookup(hub->followers, request_user_id(request));
-    gboolean parked =
-        follower != NULL &&
-        g_hash_table_lookup(follower->parked, request_device_id(request)) == request;
+    gboolean parked = follower != NULL &&
+                      g_hash_table_lookup(follower->parked, request_device_id(request)) == request;
     if (parked)
         g_hash_table_remove(follower->parked, request_device_id(request));
     g_mutex_unlock(&hub->lock);

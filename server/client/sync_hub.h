@@ -1,9 +1,9 @@
 /* server/client/sync_hub.h: who waits for what: parked syncs, and the news that wakes them.
  *
- * The hub follows the log (a bell of the ring) and keeps, for users with a parked or recent sync, the
- * rooms that they are joined to, changed by log entries alone.  So a commit wakes exactly the syncs that it
- * concerns, and a sync whose news are plain messages is answered from memory; everything else takes
- * the database path.  The share is counted.
+ * The hub follows the log (a bell of the ring) and keeps, for users with a parked or recent sync,
+ * the rooms that they are joined to, changed by log entries alone.  So a commit wakes exactly the
+ * syncs that it concerns, and a sync whose news are plain messages is answered from memory;
+ * everything else takes the database path.  The share is counted.
  *
  * Memory is bounded: recent entries by number, users by number (those who wait are never put out).
  * For server/client/sync.c, typing and serve.c.  Thread-safe; the bell runs on the lane thread. */
@@ -22,9 +22,9 @@ void sync_hub_free(SyncHub *hub);
 /* The user's joined rooms as they were at @position (char *): from now on the hub follows them. */
 void sync_hub_follow(SyncHub *hub, const char *user_id, GPtrArray *room_ids, gint64 position);
 
-/* What concerns @user_id after @since, if all of it are plain messages in joined rooms (they change no state): new
- * references in *ret_entries, oldest first, maybe none, and how far that is in *ret_until.  FALSE: take the
- * database path. */
+/* What concerns @user_id after @since, if all of it are plain messages in joined rooms (they change
+ * no state): new references in *ret_entries, oldest first, maybe none, and how far that is in
+ * *ret_until.  FALSE: take the database path. */
 gboolean sync_hub_collect(SyncHub *hub, const char *user_id, gint64 since, GPtrArray **ret_entries,
                           gint64 *ret_until);
 
@@ -38,11 +38,11 @@ gboolean sync_hub_leave(SyncHub *hub, Request *request);
 /* Something that is not in the log changed in a room (typing): wake who waits there. */
 void sync_hub_wake_room(SyncHub *hub, const char *room_id);
 
-/* How many keys of a device wait to be claimed, as members of a sync answer, kept while nothing changes
- * them: every upload and claim calls sync_hub_keys_changed() after its commit.  NULL: read them, and
- * hand them back with the *ret_changes from before reading. */
-char *sync_hub_key_counts(SyncHub *hub, const char *user_id, const char *device_id,
-                          guint *ret_changes);
+/* How many keys of a device wait to be claimed, as members of a sync answer, kept while nothing
+ * changes them: every upload and claim calls sync_hub_keys_changed() after its commit.  NULL: read
+ * them, and hand them back with the *ret_changes from before reading. */
+char *
+sync_hub_key_counts(SyncHub *hub, const char *user_id, const char *device_id, guint *ret_changes);
 void sync_hub_keep_key_counts(SyncHub *hub, const char *user_id, const char *device_id,
                               guint changes, const char *counts);
 void sync_hub_keys_changed(SyncHub *hub, const char *user_id);

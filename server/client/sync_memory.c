@@ -1,6 +1,7 @@
-/* server/client/sync_memory.c: a sync whose news are plain messages, answered from what the hub and the
- * rooms' caches hold. */
+/* server/client/sync_memory.c: a sync whose news are plain messages, answered from what the hub and
+ * the rooms' caches hold. */
 #include "identity/seeded_hash.h"
+#include "server/client/receipts.h"
 #include "server/client/sync_hub.h"
 #include "server/client/sync_private.h"
 #include "server/client/typing.h"
@@ -24,6 +25,15 @@ by_room(GPtrArray *entries)
     return rooms;
 }
 
+static gboolean
+count_unread(const SyncCall *call, SyncRoom *room, gint64 until, GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(call->server->pool, error);
+    return connection != NULL &&
+           unread_count(call->server, connection, room->room_id, call->user_id, until,
+                        &room->notifications, &room->highlights, error);
+}
+
 static SyncRoom *
 room_of_entries(const SyncCall *call, const char *room_id, GPtrArray *entries, GError **error)
 {
@@ -45,7 +55,8 @@ room_of_entries(const SyncCall *call, const char *room_id, GPtrArray *entries, G
     if (room->timeline == NULL)
         return NULL;
     sync_room_limit_timeline(call, room);
-    if (!sync_room_add_senders(call, room, last->state_root, error))
+    if (!count_unread(call, room, last->position, error) ||
+        !sync_room_add_senders(call, room, last->state_root, error))
         return NULL;
     return g_steal_pointer(&room);
 }

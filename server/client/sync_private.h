@@ -34,7 +34,7 @@ typedef struct {
 /* One room on its way into the answer. */
 typedef struct {
     const char *room_id;
-    GPtrArray *timeline;    /* RoomEvent, oldest first */
+    GPtrArray *timeline; /* RoomEvent, oldest first */
     gboolean limited;
     gint64 before_position; /* the gap before the timeline */
     GPtrArray *state;       /* Pdu */
@@ -52,23 +52,24 @@ gboolean sync_room_is_empty(const SyncRoom *room);
 /* Append "room_id":{…} of rooms.join or rooms.leave. */
 gboolean sync_room_append(const SyncCall *call, const SyncRoom *room, gboolean joined, GString *out,
                           GError **error);
-/* With lazy members: the member events (Pdu) of the timeline's senders under @root that are not yet in
- * room->state. */
+/* With lazy members: the member events (Pdu) of the timeline's senders under @root that are not yet
+ * in room->state. */
 gboolean sync_room_add_senders(const SyncCall *call, SyncRoom *room, GBytes *root, GError **error);
-/* Drop from room->timeline what the filter does not want, and what is more than its limit (the oldest). */
+/* Drop from room->timeline what the filter does not want, and what is more than its limit (the
+ * oldest). */
 void sync_room_limit_timeline(const SyncCall *call, SyncRoom *room);
 guint sync_timeline_limit(const SyncCall *call);
 
 /* "device_one_time_keys_count":…,"device_unused_fallback_key_types":…; owned by the caller. */
 char *sync_key_counts(const SyncCall *call, StoreConnection *connection, GError **error);
 
-/* The answer if it can be made without the database, or *ret_answer NULL: nothing new up to *ret_next.
- * FALSE with @error unset: take the other way. */
-gboolean sync_from_memory(const SyncCall *call, GString **ret_answer, SyncToken *ret_next,
-                          GError **error);
+/* The answer if it can be made without the database, or *ret_answer NULL: nothing new up to
+ * *ret_next. FALSE with @error unset: take the other way. */
+gboolean
+sync_from_memory(const SyncCall *call, GString **ret_answer, SyncToken *ret_next, GError **error);
 /* The answer out of the database; *ret_answer NULL: nothing new (never for an initial sync). */
-gboolean sync_from_database(const SyncCall *call, GString **ret_answer, SyncToken *ret_next,
-                            GError **error);
+gboolean
+sync_from_database(const SyncCall *call, GString **ret_answer, SyncToken *ret_next, GError **error);
 /* When the time is up: call->since is the next token. */
 GString *sync_empty_answer(const SyncCall *call, GError **error);
 void sync_append_next_batch(const SyncToken *token, GString *out);

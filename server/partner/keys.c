@@ -37,8 +37,8 @@ answer_each(Request *request, const char *member, gboolean claim, cJSON *answer,
         }
         if (!is_ours(request_server(request), user->string))
             continue;
-        if (claim ? !key_answers_claim(connection, user->string, user,
-                                       key_answers_object(answer, "one_time_keys"), error)
+        if (claim ? !key_answers_claim(request_server(request)->sync, connection, user->string,
+                                       user, key_answers_object(answer, "one_time_keys"), error)
                   : !key_answers_add_user(connection, user->string, user, NULL, answer, error))
             return FALSE;
     }
