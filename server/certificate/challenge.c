@@ -114,6 +114,8 @@ judge_answer(Request *request, const char *purpose, Answer *answer, const char *
     *ret_rule = "clock-step";
     if (!clock_rule_check_step(error))
         return FALSE;
+    if (!login_is_possible(server, error))
+        return FALSE;
     *ret_rule = "challenge-signature";
     g_autoptr(GBytes) signature = signature_of(request_json(request), error);
     g_autoptr(StoreConnection) connection =

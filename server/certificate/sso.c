@@ -51,6 +51,8 @@ proof_of_caller(Request *request, StoreConnection *connection, const char **ret_
     if (!clock_rule_check_step(error))
         return NULL;
     *ret_rule = "certificate";
+    if (!login_is_possible(request_server(request), error))
+        return NULL;
     CertificateProof *proof =
         certificate_proof_from_tls(request_server(request)->certificates, connection,
                                    request_certificate_chain(request), &rule, error);

@@ -88,3 +88,14 @@ login_refused(Request *request, const char *user_id, const char *rule, const GEr
     };
     audit_refusal(request_server(request)->audit, &line);
 }
+
+gboolean
+login_is_possible(const Server *server, GError **error)
+{
+    if (server->certificates != NULL)
+        return TRUE;
+    refusal_set(error, 403, "M_FORBIDDEN",
+                "Nobody can log in here yet: the administrator names the authorities of people's "
+                "certificates in [identity] anchors");
+    return FALSE;
+}

@@ -15,6 +15,9 @@ Response *login_link(Request *request, const CertificateProof *proof, LoginKind 
  * and the request. */
 SessionWish login_wish(const Request *request, const cJSON *body);
 
+/* FALSE with a REFUSAL when no authorities for people are configured: nobody can log in. */
+gboolean login_is_possible(const Server *server, GError **error);
+
 /* A refused log-in leaves a line, aggregated above a rate.  @user_id: whom it claimed to be, or
  * NULL.  A failure of our own (@error no REFUSAL) leaves none. */
 void login_refused(Request *request, const char *user_id, const char *rule, const GError *error);
