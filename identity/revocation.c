@@ -42,15 +42,24 @@ static const char *const quiet_types[] = {"login",          "logout",         "s
 
 /* ---- the sweep ---- */
 
+/* Nobody did anything wrong where time alone passed: the clients keep their keys. */
+static gboolean
+ended_by_time(const GError *refusal)
+{
+    return refusal != NULL && (strstr(refusal->message, "rule expired ") != NULL ||
+                               strstr(refusal->message, "rule crl-age ") != NULL);
+}
+
 /* Does it hold?  *ret_end when not.  A failure of the database is @error. */
 static gboolean
 judge(RevocationClock *clock, StoreConnection *connection, const SessionBrief *brief, gint64 now_ms,
-      gboolean *ret_holds, GError **error)
+      gboolean *ret_holds, SessionEnd *ret_end, GError **error)
 {
     g_autoptr(GError) problem = NULL;
 
     *ret_holds = admission_still_holds(clock->certificates, connection, brief->user_id,
                                        brief->certificate, now_ms, &problem);
+    *ret_end = ended_by_time(problem) ? SESSION_END_EXPIRED : SESSION_END_COMPROMISE;
     if (*ret_holds || problem == NULL || problem->domain == REFUSAL)
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&problem));
@@ -70,16 +79,19 @@ sweep_page(RevocationClock *clock, StoreConnection *connection, GPtrArray *page,
            GError **error)
 {
     const SessionBrief *asked = NULL;
+    SessionEnd end = SESSION_END_COMPROMISE;
     gboolean holds = TRUE;
 
     for (guint i = 0; i < page->len; i++) {
         const SessionBrief *brief = g_ptr_array_index(page, i);
-        if (!same_binding(asked, brief) && !judge(clock, connection, brief, now_ms, &holds, error))
+        if (!same_binding(asked, brief) &&
+            !judge(clock, connection, brief, now_ms, &holds, &end, error))
             return FALSE;
         asked = brief;
         if (!holds)
-            sessions_kill_for_device(clock->sessions, brief->user_id, brief->device_id,
-                                     SESSION_END_COMPROMISE, "binding-ended");
+            sessions_kill_for_device(clock->sessions, brief->user_id, brief->device_id, end,
+                                     end == SESSION_END_EXPIRED ? "binding-expired"
+                                                                : "binding-ended");
     }
     return TRUE;
 }

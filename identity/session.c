@@ -73,9 +73,9 @@ struct Sessions {
     Certificates *certificates;
     TokenKey *key;
     SessionSettings settings;
-    GArray *bells; /* of Bell; fixed once serving */
 
     GMutex lock;          /* guards everything below */
+    GArray *bells;        /* of Bell */
     GHashTable *registry; /* session id -> Session, every one that somebody holds; not owned */
     GHashTable *cache;    /* CachedToken by hash, owned */
     GQueue recent;
@@ -338,8 +338,11 @@ forget_locked(Sessions *sessions, SessionChoice choice, gconstpointer data, Sess
 static void
 ring_bells(Sessions *sessions)
 {
-    for (guint i = 0; i < sessions->bells->len; i++) {
-        Bell *bell = &g_array_index(sessions->bells, Bell, i);
+    g_mutex_lock(&sessions->lock);
+    g_autoptr(GArray) bells = g_array_copy(sessions->bells);
+    g_mutex_unlock(&sessions->lock);
+    for (guint i = 0; i < bells->len; i++) {
+        const Bell *bell = &g_array_index(bells, Bell, i);
         bell->run(bell->data);
     }
 }
@@ -479,7 +482,9 @@ void
 sessions_add_bell(Sessions *sessions, SessionBell bell, gpointer data)
 {
     Bell row = {bell, data};
+    g_mutex_lock(&sessions->lock);
     g_array_append_val(sessions->bells, row);
+    g_mutex_unlock(&sessions->lock);
 }
 
 /* ---- rows and their MACs ---- */

@@ -50,6 +50,7 @@ static const Callers callers = {
     .user_id = session_user_id,
     .device_id = session_device_id,
     .user_free = session_unref,
+    .user_is_live = session_is_live,
     .user_is_soft = session_refusal_is_soft,
     .partner_name = partner_name,
     .partner_free = partner_unref,
@@ -136,6 +137,12 @@ front_end_settings(const ServeOptions *options)
     return settings;
 }
 
+static void
+cut_ended(gpointer data)
+{
+    front_end_cut_ended(data);
+}
+
 static gboolean
 start_front_end(House *house, GError **error)
 {
@@ -143,6 +150,8 @@ start_front_end(House *house, GError **error)
     FrontEndSettings settings = front_end_settings(options);
 
     house->front = front_end_new(&house->server, &settings, options->tables, &callers, error);
+    if (house->front != NULL)
+        sessions_add_bell(house->server.sessions, cut_ended, house->front);
     return house->front != NULL && (options->listen != NULL ? options->listen : listen_by_config)(
                                        house->front, options->config, error);
 }

@@ -41,8 +41,9 @@ const StoreStatement session_statements[] = {
                         "DELETE FROM session WHERE user_id = $1 AND device_id = $2"},
     [SESSION_DELETE_ALL] = {"session_delete_all", "DELETE FROM session WHERE user_id = $1"},
     [SESSION_LIVE] = {"session_live",
-                      "SELECT user_id, device_id, certificate, expires_ms FROM session "
+                      "SELECT user_id, device_id, certificate, expires_ms FROM session s "
                       "WHERE (user_id, device_id) > ($2, $3) AND expires_ms > $1 "
+                      "AND EXISTS (SELECT 1 FROM token t WHERE t.session_id = s.session_id) "
                       "ORDER BY user_id, device_id LIMIT $4"},
     [SESSION_OF_CERTIFICATE] = {"session_of_certificate",
                                 "SELECT user_id, device_id, certificate, expires_ms FROM session "

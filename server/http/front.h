@@ -21,13 +21,18 @@ typedef struct {
     const char *(*user_id)(const Session *session);
     const char *(*device_id)(const Session *session);
     void (*user_free)(Session *session);
+    /* FALSE with the 401 once the session was ended; NULL: sessions do not end while a request is
+     * parked. */
+    gboolean (*user_is_live)(const Session *session, GError **error);
     /* TRUE when a refusal's body must say soft_logout. */
     gboolean (*user_is_soft)(const GError *error);
     /* @signed_request: X-Matrix is asked for (CALLER_PARTNER), not the TLS hand-shake alone. */
     Partner *(*partner)(Server *server, Request *request, gboolean signed_request, GError **error);
-    /* Before the body is read: is this TLS peer any partner at all?  NULL: not asked. On an HTTP thread: quick. */
+    /* Before the body is read: is this TLS peer any partner at all?  NULL: not asked. On an HTTP
+     * thread: quick. */
     gboolean (*partner_tls)(Server *server, Request *request, GError **error);
-    /* The signature over the request with its parsed body (NULL: none); after partner() with @signed_request. */
+    /* The signature over the request with its parsed body (NULL: none); after partner() with
+     * @signed_request. */
     gboolean (*partner_body)(Server *server, Request *request, const cJSON *content,
                              GError **error);
     const char *(*partner_name)(const Partner *partner);
@@ -65,6 +70,10 @@ typedef struct {
 gboolean front_end_listen(FrontEnd *front, const ListenerSettings *settings, GError **error);
 /* "127.0.0.1:41234" of the first listener of that kind; NULL when none.  Borrowed. */
 const char *front_end_address(const FrontEnd *front, Listener listener);
+
+/* Sessions were ended: whoever waits in request_wait() for one of them is answered with its 401 at
+ * once.  Any thread. */
+void front_end_cut_ended(FrontEnd *front);
 
 /* No new connections; parked requests are woken, begun ones answered; then the sockets close.  What
  * is not answered within @grace_ms gets 503. */

@@ -98,6 +98,7 @@ struct Request {
     gboolean suspended;
     gboolean gone;
     gboolean woken; /* a wake before the wait */
+    gboolean cut;   /* its session ended while it waited: the answer is the 401 */
     WakeReason reason;
     guint64 timer;
     RequestNext next;
@@ -114,5 +115,6 @@ Response *dispatcher_answer_to_error(Request *request, const GError *error);
 void request_finish(Request *request, Response *response);
 void request_end_wait(Request *request, WakeReason reason);
 void request_hang_up(Request *request);
+void request_cut_if_ended(Request *request);
 /* HTTP thread, connection not suspended. */
 enum MHD_Result request_send(Request *request, Response *response);

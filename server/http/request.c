@@ -420,6 +420,18 @@ request_finish(Request *request, Response *response)
 
 /* ---- steps on workers, and waiting ---- */
 
+/* What a request whose session ended while it waited is told, whatever its step has made. */
+static Response *
+answer_of_cut(Request *request, Response *response)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!request->cut || request->front->callers->user_is_live(request->session, &error))
+        return response;
+    response_free(response);
+    return dispatcher_answer_to_error(request, error);
+}
+
 static void
 run_step(gpointer data)
 {
@@ -430,6 +442,7 @@ run_step(gpointer data)
 
     if (response == response_later())
         return; /* whoever goes on holds our reference now */
+    response = answer_of_cut(request, response);
     if (response == NULL)
         response = dispatcher_answer_to_error(request, error);
     request_finish(request, response);
@@ -515,11 +528,22 @@ request_wake_reason(const Request *request)
     return request->reason;
 }
 
+static gboolean
+session_has_ended(const Request *request)
+{
+    const Callers *callers = request->front->callers;
+
+    return request->session != NULL && callers->user_is_live != NULL &&
+           !callers->user_is_live(request->session, NULL);
+}
+
 /* Why the wait ends before it began, if it does; request->lock is held. */
 static gboolean
-has_ended(const Request *request, WakeReason *ret_reason)
+has_ended(Request *request, WakeReason *ret_reason)
 {
-    if (request->gone || request->mhd == NULL)
+    if (session_has_ended(request))
+        request->cut = TRUE;
+    if (request->cut || request->gone || request->mhd == NULL)
         *ret_reason = WAKE_GONE;
     else if (g_atomic_int_get(&request->front->stopping))
         *ret_reason = WAKE_STOPPING;
@@ -557,4 +581,18 @@ request_hang_up(Request *request)
     request->gone = TRUE;
     g_mutex_unlock(&request->lock);
     end_wait(request, WAKE_GONE);
+}
+
+void
+request_cut_if_ended(Request *request)
+{
+    gboolean ended;
+
+    g_mutex_lock(&request->lock);
+    ended = request->state == REQUEST_WAITING && session_has_ended(request);
+    if (ended)
+        request->cut = TRUE;
+    g_mutex_unlock(&request->lock);
+    if (ended)
+        end_wait(request, WAKE_GONE);
 }
