@@ -6,6 +6,7 @@
 
 #include "federation/rooms.h"
 #include "identity/clock.h"
+#include "identity/seeded_hash.h"
 #include "server/client/device_lists.h"
 #include "server/client/receipts.h"
 #include "server/client/to_device.h"
@@ -58,8 +59,10 @@ take_typing(const Receiving *receiving, const cJSON *content)
 
 /* ---- durable: in one lane operation ---- */
 
+/* @taken: the message ids of this transaction, lest one that comes twice spoils it all. */
 static gboolean
-take_to_device(LaneBatch *batch, const Receiving *receiving, const cJSON *content, GError **error)
+take_to_device(LaneBatch *batch, const Receiving *receiving, GHashTable *taken,
+               const cJSON *content, GError **error)
 {
     const char *sender = json_get_string(content, "sender");
     const char *type = json_get_string(content, "type");
@@ -71,7 +74,8 @@ take_to_device(LaneBatch *batch, const Receiving *receiving, const cJSON *conten
     if (connection == NULL)
         return FALSE;
     if (!is_of(sender, receiving->origin) || type == NULL || messages == NULL ||
-        message_id == NULL || strlen(message_id) > 255)
+        message_id == NULL || strlen(message_id) > 255 ||
+        !g_hash_table_add(taken, g_strconcat(sender, " ", message_id, NULL)))
         return TRUE;
     if (!event_store_find_transaction(connection, sender, "", MESSAGE_SCOPE, message_id, &seen,
                                       error))
@@ -103,13 +107,14 @@ static gboolean
 receiving_apply(LaneBatch *batch, gpointer data, GError **error)
 {
     const Receiving *receiving = data;
+    g_autoptr(GHashTable) taken = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
     for (const cJSON *edu = receiving->edus->child; edu != NULL; edu = edu->next) {
         const char *type = json_get_string(edu, "edu_type");
         const cJSON *content = json_get_object(edu, "content");
         if (content == NULL || !is_durable(type))
             continue;
         if (strcmp(type, "m.direct_to_device") == 0
-                ? !take_to_device(batch, receiving, content, error)
+                ? !take_to_device(batch, receiving, taken, content, error)
                 : !take_device_list(batch, receiving, content, error))
             return FALSE;
     }
