@@ -5,6 +5,7 @@
 
 #include "identity/certificate_proof.h"
 #include "identity/refusal.h"
+#include "storage/key_store.h"
 #include "storage/session_store.h"
 
 gboolean
@@ -81,13 +82,26 @@ device_link_in_batch(LaneBatch *batch, const CertificateProof *proof, const Devi
     device_store_insert_in_batch(batch, row);
 }
 
+/* Set once, before anything is served. */
+static DeviceRemoved removed;
+static gpointer removed_data;
+
+void
+device_link_on_removed(DeviceRemoved hook, gpointer data)
+{
+    removed = hook;
+    removed_data = data;
+}
+
 void
 device_remove_in_batch(LaneBatch *batch, const char *user_id, const char *device_id)
 {
-    /* Whatever else belongs to a device goes here, before its row: device keys, one-time and
-     * fallback keys, waiting to-device messages, pushers. */
+    key_store_drop_device(batch, user_id, device_id);
     session_store_delete_in_batch(batch, user_id, device_id);
     device_store_delete_in_batch(batch, user_id, device_id);
     lane_batch_log(batch, log_entry_new(LOG_SESSION_END, NULL, user_id, device_id));
-    lane_batch_log(batch, log_entry_new(LOG_DEVICE_LIST, NULL, user_id, NULL));
+    if (removed != NULL)
+        removed(batch, user_id, device_id, removed_data);
+    else
+        lane_batch_log(batch, log_entry_new(LOG_DEVICE_LIST, NULL, user_id, NULL));
 }

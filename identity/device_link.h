@@ -32,3 +32,10 @@ void device_link_in_batch(LaneBatch *batch, const CertificateProof *proof, const
 
 /* Everything that a device (or, with @device_id NULL, each of the user's devices) has. */
 void device_remove_in_batch(LaneBatch *batch, const char *user_id, const char *device_id);
+
+/* Who tells rooms and partners of it: the floors above, in the same batch
+ * (server/client/device_lists.h).  Set once before serving; until then only the user's own devices
+ * learn of it. */
+typedef void (*DeviceRemoved)(LaneBatch *batch, const char *user_id, const char *device_id,
+                              gpointer data);
+void device_link_on_removed(DeviceRemoved hook, gpointer data);

@@ -42,7 +42,8 @@ const StoreStatement key_store_statements[] = {
                             "SELECT algorithm, count(*) FROM one_time_key"
                             " WHERE user_id = $1 AND device_id = $2 GROUP BY algorithm"},
     [KEY_ONE_TIME_CLAIM] = {"one_time_key_claim",
-                            "DELETE FROM one_time_key WHERE user_id = $1 AND device_id = $2"
+                            "DELETE FROM one_time_key WHERE user_id = $1"
+                            " AND ($2::text IS NULL OR device_id = $2)"
                             " AND algorithm = $3 AND key_id = (SELECT key_id FROM one_time_key"
                             " WHERE user_id = $1 AND device_id = $2 AND algorithm = $3"
                             " ORDER BY upload_order, key_id LIMIT 1 FOR UPDATE SKIP LOCKED)"
@@ -77,20 +78,20 @@ const StoreStatement key_store_statements[] = {
                            " DO UPDATE SET signature = excluded.signature"},
     [KEY_SIGNATURE_DROP] = {"key_signature_drop",
                             "DELETE FROM key_signature WHERE user_id = $1 AND target = $2"},
-    [KEY_DROP_DEVICE_KEY] = {"device_key_drop",
-                             "DELETE FROM device_key WHERE user_id = $1 AND device_id = $2"},
-    [KEY_DROP_ONE_TIME] = {"one_time_key_drop",
-                           "DELETE FROM one_time_key WHERE user_id = $1 AND device_id = $2"},
-    [KEY_DROP_FALLBACK] = {"fallback_key_drop",
-                           "DELETE FROM fallback_key WHERE user_id = $1 AND device_id = $2"},
-    [KEY_DROP_INBOX] = {"to_device_drop",
-                        "DELETE FROM to_device WHERE user_id = $1 AND device_id = $2"},
+    [KEY_DROP_DEVICE_KEY] = {"device_key_drop", "DELETE FROM device_key WHERE user_id = $1"
+                                                " AND ($2::text IS NULL OR device_id = $2)"},
+    [KEY_DROP_ONE_TIME] = {"one_time_key_drop", "DELETE FROM one_time_key WHERE user_id = $1"
+                                                " AND ($2::text IS NULL OR device_id = $2)"},
+    [KEY_DROP_FALLBACK] = {"fallback_key_drop", "DELETE FROM fallback_key WHERE user_id = $1"
+                                                " AND ($2::text IS NULL OR device_id = $2)"},
+    [KEY_DROP_INBOX] = {"to_device_drop", "DELETE FROM to_device WHERE user_id = $1"
+                                          " AND ($2::text IS NULL OR device_id = $2)"},
 };
 const guint key_store_statement_count = N_STATEMENTS;
 
 /* What ends with a device, in one order everywhere (no deadlocks). */
 static const int device_drops[] = {KEY_DROP_DEVICE_KEY, KEY_DROP_ONE_TIME, KEY_DROP_FALLBACK,
-                                   KEY_SIGNATURE_DROP, KEY_DROP_INBOX};
+                                   KEY_DROP_INBOX};
 
 StoreRows *
 key_store_device_keys(StoreConnection *connection, const char *user_id, GError **error)
@@ -222,18 +223,9 @@ key_store_drop_signatures(LaneBatch *batch, const char *user_id, const char *tar
 void
 key_store_drop_device(LaneBatch *batch, const char *user_id, const char *device_id)
 {
+    if (device_id != NULL)
+        key_store_drop_signatures(batch, user_id, device_id);
     for (guint i = 0; i < G_N_ELEMENTS(device_drops); i++)
         lane_batch_add(batch, &key_store_statements[device_drops[i]],
                        store_arguments("tt", user_id, device_id));
-}
-
-gboolean
-key_store_drop_device_now(StoreConnection *connection, const char *user_id, const char *device_id,
-                          GError **error)
-{
-    for (guint i = 0; i < G_N_ELEMENTS(device_drops); i++)
-        if (!store_do(connection, &key_store_statements[device_drops[i]],
-                      store_arguments("tt", user_id, device_id), error))
-            return FALSE;
-    return TRUE;
 }

@@ -53,9 +53,6 @@ void key_store_put_signature(LaneBatch *batch, const char *user_id, const char *
 /* The signatures made over keys that a new master key replaces. */
 void key_store_drop_signatures(LaneBatch *batch, const char *user_id, const char *target);
 
-/* Everything of one device: its keys, one-time and fallback keys, signatures on it and its inbox.
- */
+/* Everything of one device (@device_id NULL: of each of the user's): its keys, one-time and
+ * fallback keys, signatures on it and its inbox. */
 void key_store_drop_device(LaneBatch *batch, const char *user_id, const char *device_id);
-/* The same on a connection whose transaction the caller holds. */
-gboolean key_store_drop_device_now(StoreConnection *connection, const char *user_id,
-                                   const char *device_id, GError **error);

@@ -1,10 +1,13 @@
 #include "server/client/device_lists.h"
 
+#include <string.h>
+
 #include "federation/delivery.h"
 #include "identity/clock.h"
 #include "identity/json.h"
 #include "server/client/key_answers.h"
 #include "server/server.h"
+#include "storage/device_store.h"
 #include "storage/key_store.h"
 #include "storage/membership_store.h"
 
@@ -12,7 +15,7 @@
  * specification wants them to whenever prev_id leaves a gap (server-server API, "Device
  * Management"). */
 static GBytes *
-update_edu(const char *user_id, const char *device_id)
+update_edu(const char *user_id, const char *device_id, gboolean deleted)
 {
     g_autoptr(cJSON) edu = cJSON_CreateObject();
     cJSON_AddStringToObject(edu, "edu_type", "m.device_list_update");
@@ -21,6 +24,8 @@ update_edu(const char *user_id, const char *device_id)
     cJSON_AddStringToObject(content, "device_id", device_id);
     cJSON_AddNumberToObject(content, "stream_id", (double)clock_wall_ms());
     cJSON_AddItemToObject(content, "prev_id", cJSON_CreateArray());
+    if (deleted)
+        cJSON_AddTrueToObject(content, "deleted");
     return json_canonical(edu, NULL);
 }
 
@@ -62,24 +67,50 @@ device_lists_tell(LaneBatch *batch, const char *user_id, GError **error)
     return TRUE;
 }
 
+/* One EDU to each partner with a user in a room of @user_id's. */
+static gboolean
+tell_partners(LaneBatch *batch, StoreConnection *connection, Server *server, const char *user_id,
+              GBytes *edu, GError **error)
+{
+    g_autoptr(GPtrArray) servers = membership_store_servers_sharing(connection, user_id, error);
+    for (guint i = 0; servers != NULL && i < servers->len; i++) {
+        const char *name = g_ptr_array_index(servers, i);
+        if (g_strcmp0(name, server->name) != 0)
+            delivery_queue_edu(batch, server->delivery, name, edu);
+    }
+    return servers != NULL;
+}
+
 gboolean
 device_lists_changed(LaneBatch *batch, Server *server, const char *user_id, const char *device_id,
                      GError **error)
 {
     StoreConnection *connection = lane_batch_connection(batch, error);
-    g_autoptr(GPtrArray) servers =
-        connection != NULL ? membership_store_servers_sharing(connection, user_id, error) : NULL;
-    if (servers == NULL || !device_lists_tell(batch, user_id, error))
+    if (connection == NULL || !device_lists_tell(batch, user_id, error))
         return FALSE;
-
-    g_autoptr(GBytes) edu = device_id != NULL ? update_edu(user_id, device_id)
+    g_autoptr(GBytes) edu = device_id != NULL ? update_edu(user_id, device_id, FALSE)
                                               : signing_edu(connection, user_id, error);
-    if (edu == NULL)
-        return FALSE;
-    for (guint i = 0; i < servers->len; i++) {
-        const char *name = g_ptr_array_index(servers, i);
-        if (g_strcmp0(name, server->name) != 0)
-            delivery_queue_edu(batch, server->delivery, name, edu);
+    return edu != NULL && tell_partners(batch, connection, server, user_id, edu, error);
+}
+
+void
+device_lists_removed(LaneBatch *batch, const char *user_id, const char *device_id, gpointer data)
+{
+    Server *server = data;
+    g_autoptr(GError) error = NULL;
+    StoreConnection *connection = lane_batch_connection(batch, &error);
+    g_autoptr(GPtrArray) devices = NULL;
+
+    if (connection != NULL && device_lists_tell(batch, user_id, &error))
+        devices = device_store_list(connection, user_id, &error);
+    for (guint i = 0; devices != NULL && error == NULL && i < devices->len; i++) {
+        const DeviceRow *device = g_ptr_array_index(devices, i);
+        if (device_id != NULL && strcmp(device->device_id, device_id) != 0)
+            continue;
+        g_autoptr(GBytes) edu = update_edu(user_id, device->device_id, TRUE);
+        tell_partners(batch, connection, server, user_id, edu, &error);
     }
-    return TRUE;
+    /* The end of the device does not wait for the news of it. */
+    if (error != NULL)
+        g_warning("devices of %s: partners could not be told: %s", user_id, error->message);
 }

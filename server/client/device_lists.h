@@ -16,3 +16,8 @@ gboolean device_lists_changed(LaneBatch *batch, Server *server, const char *user
 /* Clients here alone learn of it: what a partner told of its user, or what only the user may see.
  */
 gboolean device_lists_tell(LaneBatch *batch, const char *user_id, GError **error);
+
+/* DeviceRemoved (identity/device_link.h): a device, or with @device_id NULL all of a user's, is
+ * gone. @data: Server. */
+void
+device_lists_removed(LaneBatch *batch, const char *user_id, const char *device_id, gpointer data);
