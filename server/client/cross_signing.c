@@ -40,8 +40,24 @@ upload_free(gpointer data)
     Upload *upload = data;
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++)
         g_clear_pointer(&upload->keys[i], g_bytes_unref);
+    cJSON_Delete(upload->stored);
     g_free(upload->replaced_master);
     g_free(upload);
+}
+
+static const cJSON *
+stored_key(const cJSON *stored, guint kind, const char *user_id)
+{
+    return json_get_object(json_get_object(stored, kinds[kind].map), user_id);
+}
+
+/* The key of a kind once the upload is in force. */
+static const cJSON *
+key_in_force(const Upload *upload, guint kind)
+{
+    const cJSON *uploaded = json_get_object(request_json(upload->request), kinds[kind].member);
+    return uploaded != NULL ? uploaded
+                            : stored_key(upload->stored, kind, request_user_id(upload->request));
 }
 
 static gboolean
@@ -54,7 +70,9 @@ upload_apply(LaneBatch *batch, gpointer data, GError **error)
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++)
         if (upload->keys[i] != NULL)
             key_store_put_cross_signing_key(batch, user_id, kinds[i].usage, upload->keys[i]);
-    return device_lists_changed(batch, request_server(upload->request), user_id, NULL, error);
+    return device_lists_signing_keys_changed(batch, request_server(upload->request), user_id,
+                                             key_in_force(upload, 0), key_in_force(upload, 1),
+                                             error);
 }
 
 static void
@@ -62,12 +80,6 @@ upload_done(gpointer data, gint64 position, const GError *error)
 {
     Upload *upload = data;
     request_answer(upload->request, error == NULL ? response_empty_object() : NULL, error);
-}
-
-static const cJSON *
-stored_key(const cJSON *stored, guint kind, const char *user_id)
-{
-    return json_get_object(json_get_object(stored, kinds[kind].map), user_id);
 }
 
 /* Each key uploaded is well formed and hangs on the master key, the uploaded one or the one in
@@ -108,13 +120,14 @@ changes_nothing(const cJSON *body, const cJSON *stored, const char *user_id)
     return TRUE;
 }
 
+/* Takes @stored. */
 static Upload *
-upload_new(Request *request, const cJSON *stored, GError **error)
+upload_new(Request *request, cJSON *stored, GError **error)
 {
-    const char *user_id = request_user_id(request);
-    const cJSON *old_master = stored_key(stored, 0, user_id);
+    const cJSON *old_master = stored_key(stored, 0, request_user_id(request));
     Upload *upload = g_new0(Upload, 1);
     upload->request = request;
+    upload->stored = stored;
     request_keep(request, upload, upload_free);
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
         const cJSON *key = json_get_object(request_json(request), kinds[i].member);
@@ -151,7 +164,7 @@ keys_device_signing_upload_post(Request *request, GError **error)
     Response *challenge = NULL;
     if (!(first && proof_age_ms < FIRST_UPLOAD_MS) && !uia_require(request, &challenge, error))
         return challenge;
-    Upload *upload = upload_new(request, stored, error);
+    Upload *upload = upload_new(request, g_steal_pointer(&stored), error);
     if (upload == NULL ||
         !lane_submit(request_server(request)->lane, upload_apply, upload_done, upload, error))
         return NULL;

@@ -5,10 +5,8 @@
 #include "federation/delivery.h"
 #include "identity/clock.h"
 #include "identity/json.h"
-#include "server/client/key_answers.h"
 #include "server/server.h"
 #include "storage/device_store.h"
-#include "storage/key_store.h"
 #include "storage/membership_store.h"
 
 /* m.device_list_update without the keys themselves: receivers ask for the list anew, as the
@@ -29,26 +27,19 @@ update_edu(const char *user_id, const char *device_id, gboolean deleted)
     return json_canonical(edu, NULL);
 }
 
-/* m.signing_key_update carries the keys. */
+/* m.signing_key_update carries the keys: as they will be once the batch is committed. */
 static GBytes *
-signing_edu(StoreConnection *connection, const char *user_id, GError **error)
+signing_edu(const char *user_id, const cJSON *master_key, const cJSON *self_signing_key)
 {
-    g_autoptr(cJSON) answer = cJSON_CreateObject();
-    if (!key_answers_add_user(connection, user_id, NULL, NULL, answer, error))
-        return NULL;
     g_autoptr(cJSON) edu = cJSON_CreateObject();
     cJSON_AddStringToObject(edu, "edu_type", "m.signing_key_update");
     cJSON *content = cJSON_AddObjectToObject(edu, "content");
     cJSON_AddStringToObject(content, "user_id", user_id);
-    const char *const kinds[][2] = {{"master_keys", "master_key"},
-                                    {"self_signing_keys", "self_signing_key"}};
-    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        cJSON *map = cJSON_GetObjectItemCaseSensitive(answer, kinds[i][0]);
-        cJSON *key = map != NULL ? cJSON_DetachItemFromObjectCaseSensitive(map, user_id) : NULL;
-        if (key != NULL)
-            cJSON_AddItemToObject(content, kinds[i][1], key);
-    }
-    return json_canonical(edu, error);
+    if (master_key != NULL)
+        cJSON_AddItemToObject(content, "master_key", cJSON_Duplicate(master_key, TRUE));
+    if (self_signing_key != NULL)
+        cJSON_AddItemToObject(content, "self_signing_key", cJSON_Duplicate(self_signing_key, TRUE));
+    return json_canonical(edu, NULL);
 }
 
 gboolean
@@ -81,16 +72,29 @@ tell_partners(LaneBatch *batch, StoreConnection *connection, Server *server, con
     return servers != NULL;
 }
 
+static gboolean
+tell_everybody(LaneBatch *batch, Server *server, const char *user_id, GBytes *edu, GError **error)
+{
+    StoreConnection *connection = lane_batch_connection(batch, error);
+    return connection != NULL && device_lists_tell(batch, user_id, error) &&
+           (edu == NULL || tell_partners(batch, connection, server, user_id, edu, error));
+}
+
 gboolean
 device_lists_changed(LaneBatch *batch, Server *server, const char *user_id, const char *device_id,
                      GError **error)
 {
-    StoreConnection *connection = lane_batch_connection(batch, error);
-    if (connection == NULL || !device_lists_tell(batch, user_id, error))
-        return FALSE;
-    g_autoptr(GBytes) edu = device_id != NULL ? update_edu(user_id, device_id, FALSE)
-                                              : signing_edu(connection, user_id, error);
-    return edu != NULL && tell_partners(batch, connection, server, user_id, edu, error);
+    g_autoptr(GBytes) edu = update_edu(user_id, device_id, FALSE);
+    return tell_everybody(batch, server, user_id, edu, error);
+}
+
+gboolean
+device_lists_signing_keys_changed(LaneBatch *batch, Server *server, const char *user_id,
+                                  const cJSON *master_key, const cJSON *self_signing_key,
+                                  GError **error)
+{
+    g_autoptr(GBytes) edu = signing_edu(user_id, master_key, self_signing_key);
+    return tell_everybody(batch, server, user_id, edu, error);
 }
 
 void

@@ -2,16 +2,20 @@
  * For handlers that change keys and devices, in the apply function of their lane operation. */
 #pragma once
 
-#include <glib.h>
-
+#include "identity/json.h"
 #include "storage/lane.h"
 
 typedef struct Server Server;
 
-/* Local @user_id changed: clients here learn of it, and each partner with a user in a room of
- * theirs gets one m.device_list_update or, with @device_id NULL, m.signing_key_update. */
+/* A device of local @user_id changed its keys, or signatures on them: clients here learn of it, and
+ * each partner with a user in a room of theirs gets one m.device_list_update. */
 gboolean device_lists_changed(LaneBatch *batch, Server *server, const char *user_id,
                               const char *device_id, GError **error);
+/* The cross-signing keys, as they are from now on (NULL: there is none): one m.signing_key_update.
+ */
+gboolean device_lists_signing_keys_changed(LaneBatch *batch, Server *server, const char *user_id,
+                                           const cJSON *master_key, const cJSON *self_signing_key,
+                                           GError **error);
 
 /* Clients here alone learn of it: what a partner told of its user, or what only the user may see.
  */

@@ -162,23 +162,38 @@ take_object(Upload *upload, const char *owner, const cJSON *object)
              "No signature by a key of yours that may sign this key");
 }
 
+/* Partners learn of signatures on the user's own devices and master key; one on another user's
+ * master key is for the signer alone. */
+static gboolean
+tell(LaneBatch *batch, const Upload *upload, const NewSignature *signature, GError **error)
+{
+    const char *user_id = request_user_id(upload->request);
+    Server *server = request_server(upload->request);
+    const cJSON *master = own_cross_signing(upload, "master_keys");
+
+    if (strcmp(signature->user_id, user_id) != 0)
+        return device_lists_tell(batch, user_id, error);
+    if (master != NULL &&
+        g_strcmp0(device_keys_cross_signing_public(master), signature->target) == 0)
+        return device_lists_signing_keys_changed(
+            batch, server, user_id, master, own_cross_signing(upload, "self_signing_keys"), error);
+    return device_lists_changed(batch, server, user_id, signature->target, error);
+}
+
 static gboolean
 upload_apply(LaneBatch *batch, gpointer data, GError **error)
 {
     const Upload *upload = data;
     const char *user_id = request_user_id(upload->request);
-    gboolean own_changed = FALSE;
 
     for (guint i = 0; i < upload->signatures->len; i++) {
         const NewSignature *signature = g_ptr_array_index(upload->signatures, i);
         key_store_put_signature(batch, signature->user_id, signature->target, user_id,
                                 signature->key_id, signature->signature);
-        own_changed |= strcmp(signature->user_id, user_id) == 0;
+        if (!tell(batch, upload, signature, error))
+            return FALSE;
     }
-    /* A signature on another user's master key is seen by the signer alone. */
-    if (!own_changed)
-        return device_lists_tell(batch, user_id, error);
-    return device_lists_changed(batch, request_server(upload->request), user_id, NULL, error);
+    return TRUE;
 }
 
 static Response *
