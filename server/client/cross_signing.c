@@ -31,7 +31,8 @@ static const struct {
 typedef struct {
     Request *request;
     GBytes *keys[G_N_ELEMENTS(kinds)]; /* NULL: not uploaded */
-    char *replaced_master;             /* its public key, or NULL */
+    cJSON *stored;         /* what is in force: the maps of a /keys/query answer */
+    char *replaced_master; /* its public key, or NULL */
 } Upload;
 
 static void
