@@ -585,7 +585,7 @@ check_other(const Auth *auth)
 AuthVerdict
 event_auth_check(const Pdu *pdu, const Pdu *create, const GPtrArray *state, const char **ret_reason)
 {
-    const char *unwanted;
+    const char *unwanted = NULL;
     gboolean is_create = strcmp(pdu->type, "m.room.create") == 0;
     Auth auth = {
         .version = pdu->version,
@@ -643,7 +643,7 @@ AuthVerdict
 event_auth_check_own(const Pdu *pdu, const Pdu *create, const GPtrArray *auth_events,
                      const char *const *rejected_event_ids, const char **ret_reason)
 {
-    const char *unwanted;
+    const char *unwanted = NULL;
     Auth auth = {
         .version = pdu->version,
         .pdu = pdu,

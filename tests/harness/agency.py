@@ -12,6 +12,8 @@ from .processes import ROOT, Failed, run, start, stop, wait_until
 MAKE_PKI = ROOT / "tests/pki/make_pki"
 POLICY = "2.999.1.1"
 PASS_PHRASE = "chancery"
+# Where a browser's log-in may return: Element Web, and the tests' landing page, on any port of loopback.
+REDIRECT_URLS = ["http://localhost/", "http://127.0.0.1/", "http://127.0.0.1/landed"]
 
 
 def program():
@@ -92,7 +94,7 @@ class Agency:
             },
             "identity": {
                 "anchors": "pki/root.pem", "intermediates": "pki/issuing.pem", "crl_directory": "pki/crl",
-                "policy_oids": POLICY,
+                "policy_oids": POLICY, "redirect_urls": " ".join(REDIRECT_URLS),
             },
             "limits": {"rates": "yes" if self.limited else "no"},
             "database": {"conninfo": self.cluster.conninfo(self.short)},

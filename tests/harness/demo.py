@@ -87,7 +87,8 @@ def tell(pair):
     say(f"  {alpha.login_command('anna')}")
     say("log in from Element: import the CA of the servers and an official's .p12 file into the browser, give")
     say(f"  {alpha.url} as homeserver, and choose to continue with single sign-on.")
-    say(f"  Redirect URLs are those of Element on {', '.join(pair.redirect_urls)} or on any port of loopback.")
+    say("  The log-in returns to an Element that is served on this machine, on any port; others are listed in")
+    say(f"  {alpha.config} under redirect_urls.")
 
 
 def main(mode):

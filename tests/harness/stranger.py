@@ -156,7 +156,8 @@ class Stranger:
         for method, target, body in CLIENT:
             self._ask("client", client_port, None, method, target, body)
         for method, target, body in [
-            ("POST", "/challenge", {"purpose": "login"}), ("GET", "/login/sso/redirect", None), ("POST", "/officer", {}),
+            ("POST", "/_chancery/v1/challenge", {"purpose": "login"}), ("POST", "/_chancery/v1/login", {}),
+            ("GET", "/_chancery/v1/login/sso?redirectUrl=http%3A%2F%2F127.0.0.1%3A1%2Flanded", None),
         ]:  # fmt: skip
             self._ask("certificate listener, foreign card", certificate_port, spy, method, target, body)
             self._ask("certificate listener, no card", certificate_port, None, method, target, body)
