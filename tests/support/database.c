@@ -112,21 +112,22 @@ struct TestCluster {
     GPid postmaster;       /* 0 when it does not run */
 };
 
+/* Debian's own folder first: what lies in the search path may be a wrapper for one program alone.
+ */
 static char *
 find_binaries(void)
 {
-    g_autofree char *initdb = g_find_program_in_path("initdb");
+    g_autofree char *initdb = NULL;
     g_autoptr(GDir) versions = g_dir_open("/usr/lib/postgresql", 0, NULL);
     const char *version;
-    if (initdb != NULL)
-        return g_path_get_dirname(initdb);
     while (versions != NULL && (version = g_dir_read_name(versions)) != NULL) {
         g_autofree char *path =
             g_build_filename("/usr/lib/postgresql", version, "bin", "initdb", NULL);
         if (atoi(version) >= 15 && g_file_test(path, G_FILE_TEST_IS_EXECUTABLE))
             return g_path_get_dirname(path);
     }
-    return NULL;
+    initdb = g_find_program_in_path("initdb");
+    return initdb != NULL ? g_path_get_dirname(initdb) : NULL;
 }
 
 /* In the child, before exec: PostgreSQL refuses to run as root. */
@@ -343,4 +344,16 @@ const char *
 test_cluster_socket_directory(TestCluster *cluster)
 {
     return cluster->directory;
+}
+
+char *
+test_cluster_program(TestCluster *cluster, const char *name)
+{
+    return g_build_filename(cluster->binaries, name, NULL);
+}
+
+char *
+test_cluster_query(TestCluster *cluster, const char *sql)
+{
+    return query_on(cluster->conninfo, sql);
 }

@@ -38,3 +38,7 @@ void test_cluster_kill(TestCluster *cluster);  /* kill -9 of the postmaster and 
 const char *
 test_cluster_conninfo(TestCluster *cluster); /* of its database "postgres", as superuser */
 const char *test_cluster_socket_directory(TestCluster *cluster);
+/* The path of one of PostgreSQL's programs; free with g_free. */
+char *test_cluster_program(TestCluster *cluster, const char *name);
+/* As test_database_query. */
+char *test_cluster_query(TestCluster *cluster, const char *sql);
