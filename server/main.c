@@ -9,6 +9,8 @@ static const Command commands[] = {
     {"serve", "[--config FILE]", "run the server", command_serve},
     {"migrate", "[--config FILE]", "bring the database's tables up to this program",
      command_migrate},
+    {"login", "--certificate-listener URL --p12 FILE (--output FILE | --print)",
+     "log in with a certificate from a terminal", command_login},
     {"check-config", "[--config FILE | --document]",
      "read a configuration file and say what is wrong, or describe every setting",
      command_check_config},

@@ -19,6 +19,28 @@
 #include "server/http/route.h"
 #include "server/server.h"
 
+/* The certificate of the connection is judged already here: a person learns at once what is wrong
+ * with it, and the answer says as whom they would log in. */
+static CertificateProof *
+proof_of_connection(Request *request, GError **error)
+{
+    Server *server = request_server(request);
+    const CertificateRule *rule = NULL;
+    GError *problem = NULL;
+    g_autoptr(StoreConnection) connection =
+        login_is_possible(server, error) ? store_borrow(server->pool, error) : NULL;
+
+    if (connection == NULL)
+        return NULL;
+    CertificateProof *proof = certificate_proof_from_tls(
+        server->certificates, connection, request_certificate_chain(request), &rule, &problem);
+    if (proof == NULL) {
+        login_refused(request, NULL, rule != NULL ? rule->name : "certificate", problem);
+        g_propagate_error(error, problem);
+    }
+    return proof;
+}
+
 static Response *
 challenge_post(Request *request, GError **error)
 {
@@ -31,11 +53,15 @@ challenge_post(Request *request, GError **error)
         strcmp(purpose, CHALLENGE_PURPOSE_UIA) != 0)
         return response_error(400, "M_INVALID_PARAM", "purpose must be \"%s\" or \"%s\"",
                               CHALLENGE_PURPOSE_LOGIN, CHALLENGE_PURPOSE_UIA);
+    g_autoptr(CertificateProof) proof = proof_of_connection(request, error);
+    if (proof == NULL)
+        return NULL;
     g_autofree char *nonce = challenges_issue(server->challenges, purpose);
     cJSON *body = cJSON_CreateObject();
     cJSON_AddStringToObject(body, "nonce", nonce);
     cJSON_AddStringToObject(body, "server_name", server->name);
     cJSON_AddStringToObject(body, "purpose", purpose);
+    cJSON_AddStringToObject(body, "user_id", certificate_proof_user_id(proof));
     cJSON_AddNumberToObject(body, "expires_in_ms", (double)CHALLENGE_LIFE_MS);
     Response *response = response_value(200, body);
     response_header(response, "Cache-Control", "no-store");

@@ -15,6 +15,7 @@ typedef struct {
 } Command;
 
 int command_check_config(int argc, char **argv);
+int command_login(int argc, char **argv);
 int command_migrate(int argc, char **argv);
 int command_serve(int argc, char **argv);
 
