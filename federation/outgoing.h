@@ -11,8 +11,8 @@
 typedef struct Outgoing Outgoing;
 
 /* All borrowed. */
-Outgoing *outgoing_new(const char *own_name, const ServerKey *key, Rooms *rooms, Partners *partners,
-                       PartnerClient *client);
+Outgoing *outgoing_new(const char *own_name, const ServerKey *key, StorePool *pool, Rooms *rooms,
+                       Partners *partners, PartnerClient *client);
 void outgoing_free(Outgoing *outgoing);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Outgoing, outgoing_free)
 
