@@ -418,16 +418,24 @@ partner_client_new(const PartnerClientSettings *settings, Partners *partners, co
 }
 
 void
-partner_client_free(PartnerClient *client)
+partner_client_stop(PartnerClient *client)
 {
-    if (client == NULL)
+    if (client->thread == NULL)
         return;
     g_mutex_lock(&client->lock);
     client->stopping = TRUE;
     g_mutex_unlock(&client->lock);
     curl_multi_wakeup(client->multi);
-    g_thread_join(client->thread);
-    g_thread_pool_free(client->callbacks, FALSE, TRUE);
+    g_thread_join(g_steal_pointer(&client->thread));
+    g_thread_pool_free(g_steal_pointer(&client->callbacks), FALSE, TRUE);
+}
+
+void
+partner_client_free(PartnerClient *client)
+{
+    if (client == NULL)
+        return;
+    partner_client_stop(client);
     curl_multi_cleanup(client->multi);
     g_hash_table_unref(client->running);
     g_mutex_clear(&client->lock);
@@ -464,8 +472,11 @@ partner_client_send(PartnerClient *client, const char *server_name, const char *
                             "too many requests to partners are waiting");
     else
         g_queue_push_tail(&client->arriving, call);
+    gboolean stopped = client->stopping;
     g_mutex_unlock(&client->lock);
-    if (call->error != NULL)
+    if (stopped) /* the pool may be gone */
+        run_callback(call, NULL);
+    else if (call->error != NULL)
         g_thread_pool_push(client->callbacks, call, NULL);
     else
         curl_multi_wakeup(client->multi);

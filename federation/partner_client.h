@@ -24,7 +24,10 @@ typedef struct {
 /* Copies @settings; borrows the others. */
 PartnerClient *partner_client_new(const PartnerClientSettings *settings, Partners *partners,
                                   const ServerKey *key, GError **error);
-/* Ends every request (callbacks run with an error), then the threads. */
+/* Ends every request (callbacks run with an error), then the threads. A request made after that
+ * fails at once, its callback running on the thread that made it. */
+void partner_client_stop(PartnerClient *client);
+/* Stops if need be. */
 void partner_client_free(PartnerClient *client);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(PartnerClient, partner_client_free)
 

@@ -1,0 +1,37 @@
+/* federation/transaction.h: transactions from partners: events into the rooms, EDUs to whom they
+ * concern.
+ *
+ * Each event has its own fate; one bad one does not fail the others.  Events of one room are taken
+ * in one after the other, whoever sends them; what an event stands on and we lack is fetched from
+ * its sender (get_missing_events, then the state at the gap).  The answer is stored under (origin,
+ * transaction id), so that a repeated transaction gets the same bytes and nothing is applied twice.
+ * For server/partner/transaction.c. */
+#pragma once
+
+#include "federation/partner_client.h"
+#include "federation/rooms.h"
+
+#define TRANSACTION_PDUS_MAX 50
+#define TRANSACTION_EDUS_MAX 100
+
+typedef struct Transactions Transactions;
+
+/* All borrowed. */
+Transactions *
+transactions_new(StorePool *pool, Rooms *rooms, Partners *partners, PartnerClient *client);
+void transactions_free(Transactions *transactions);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Transactions, transactions_free)
+
+/* What an EDU means is known above: who takes that type.  Called on a worker thread, before the
+ * answer; @origin: the partner, checked; @content: an object, borrowed.  It checks that what it
+ * touches belongs to @origin. Types without a taker are passed over. Register before serving. */
+typedef void (*EduTaker)(const char *origin, const cJSON *content, gpointer data);
+void transactions_take_edus(Transactions *transactions, const char *edu_type, EduTaker taker,
+                            gpointer data);
+
+/* @answer: the bytes to send with status 200; NULL with @error otherwise. Borrowed. */
+typedef void (*TransactionDone)(GBytes *answer, const GError *error, gpointer data);
+/* @body: the transaction, borrowed for the call. Calls @done exactly once, from any thread, perhaps
+ * before it returns. On a worker: signatures are checked here. */
+void transactions_receive(Transactions *transactions, const char *origin, const char *txn_id,
+                          const cJSON *body, TransactionDone done, gpointer data);
