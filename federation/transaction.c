@@ -25,18 +25,12 @@ struct Transactions {
     Partners *partners;
     PartnerClient *client;
     GThreadPool *workers; /* RoomWork: what follows the lane's word, off the lane's thread */
-    GHashTable *takers;   /* edu type -> Taker */
 
     GMutex lock;
     GHashTable *open;       /* "origin\ntxn" -> Transaction that is being worked on */
     GHashTable *rooms_busy; /* room id -> GQueue of RoomWork that waits */
     guint counted;
 };
-
-typedef struct {
-    EduTaker taker;
-    gpointer data;
-} Taker;
 
 typedef struct {
     TransactionDone done;
@@ -87,7 +81,6 @@ transactions_new(StorePool *pool, Rooms *rooms, Partners *partners, PartnerClien
     transactions->rooms = rooms;
     transactions->partners = partners;
     transactions->client = client;
-    transactions->takers = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, g_free);
     transactions->open = g_hash_table_new(seeded_str_hash, g_str_equal);
     transactions->rooms_busy =
         g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, wait_queue_free);
@@ -103,21 +96,10 @@ transactions_free(Transactions *transactions)
     if (transactions == NULL)
         return;
     g_thread_pool_free(transactions->workers, FALSE, TRUE);
-    g_hash_table_unref(transactions->takers);
     g_hash_table_unref(transactions->open);
     g_hash_table_unref(transactions->rooms_busy);
     g_mutex_clear(&transactions->lock);
     g_free(transactions);
-}
-
-void
-transactions_take_edus(Transactions *transactions, const char *edu_type, EduTaker taker,
-                       gpointer data)
-{
-    Taker *row = g_new0(Taker, 1);
-    row->taker = taker;
-    row->data = data;
-    g_hash_table_insert(transactions->takers, g_strdup(edu_type), row);
 }
 
 /* ---- the answer ---- */
@@ -519,20 +501,8 @@ split_into_rooms(Transaction *transaction, const cJSON *pdus)
     return works;
 }
 
-static void
-take_edus(Transactions *transactions, const char *origin, const cJSON *edus)
-{
-    for (const cJSON *item = edus != NULL ? edus->child : NULL; item != NULL; item = item->next) {
-        const char *type = json_get_string(item, "edu_type");
-        const cJSON *content = json_get_object(item, "content");
-        const Taker *taker = type != NULL ? g_hash_table_lookup(transactions->takers, type) : NULL;
-        if (taker != NULL && content != NULL)
-            taker->taker(origin, content, taker->data);
-    }
-}
-
-static gboolean
-body_is_well(const char *txn_id, const cJSON *body, GError **error)
+gboolean
+transactions_check(const char *txn_id, const cJSON *body, GError **error)
 {
     const cJSON *pdus = json_get_array(body, "pdus");
     const cJSON *edus = json_get_array(body, "edus");
@@ -585,7 +555,7 @@ transactions_receive(Transactions *transactions, const char *origin, const char 
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) before = NULL;
     g_autoptr(StoreConnection) connection = NULL;
-    if (!body_is_well(txn_id, body, &error) ||
+    if (!transactions_check(txn_id, body, &error) ||
         (connection = store_borrow(transactions->pool, &error)) == NULL ||
         !partner_store_find_answer(connection, origin, txn_id, &before, &error) || before != NULL) {
         done(before, error, data);
@@ -609,6 +579,5 @@ transactions_receive(Transactions *transactions, const char *origin, const char 
             room_work_free(work);
         }
     }
-    take_edus(transactions, origin, json_get_array(body, "edus"));
     transaction_unref(transaction);
 }

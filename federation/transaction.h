@@ -22,16 +22,13 @@ transactions_new(StorePool *pool, Rooms *rooms, Partners *partners, PartnerClien
 void transactions_free(Transactions *transactions);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Transactions, transactions_free)
 
-/* What an EDU means is known above: who takes that type.  Called on a worker thread, before the
- * answer; @origin: the partner, checked; @content: an object, borrowed.  It checks that what it
- * touches belongs to @origin. Types without a taker are passed over. Register before serving. */
-typedef void (*EduTaker)(const char *origin, const cJSON *content, gpointer data);
-void transactions_take_edus(Transactions *transactions, const char *edu_type, EduTaker taker,
-                            gpointer data);
+/* The form of a transaction: a REFUSAL (400) for too many PDUs or EDUs, or no arrays. Check before
+ * the EDUs. */
+gboolean transactions_check(const char *txn_id, const cJSON *body, GError **error);
 
 /* @answer: the bytes to send with status 200; NULL with @error otherwise. Borrowed. */
 typedef void (*TransactionDone)(GBytes *answer, const GError *error, gpointer data);
-/* @body: the transaction, borrowed for the call. Calls @done exactly once, from any thread, perhaps
- * before it returns. On a worker: signatures are checked here. */
+/* @body: the transaction, checked, borrowed for the call; its PDUs are taken. Calls @done exactly
+ * once, from any thread, perhaps before it returns. On a worker: signatures are checked here. */
 void transactions_receive(Transactions *transactions, const char *origin, const char *txn_id,
                           const cJSON *body, TransactionDone done, gpointer data);

@@ -19,6 +19,7 @@ typedef struct Partners Partners;           /* federation/partner.h: the allow-l
 typedef struct PartnerClient PartnerClient; /* federation/partner_client.h: outgoing requests */
 typedef struct Delivery Delivery;           /* federation/delivery.h: what partners are still to be told */
 typedef struct Outgoing Outgoing;           /* federation/outgoing.h: joins, invites, leaves over federation */
+typedef struct Transactions Transactions;   /* federation/transaction.h: what partners send us */
 typedef struct SyncHub SyncHub;             /* server/client/sync_hub.h: who waits for what */
 typedef struct Filters Filters;             /* server/client/filter.h */
 typedef struct Typing Typing;               /* server/client/typing.h */
@@ -39,6 +40,7 @@ typedef struct Server {
     Rooms *rooms;
     Delivery *delivery;
     Outgoing *outgoing;
+    Transactions *transactions;
     SyncHub *sync;
     Filters *filters;
     Typing *typing;
