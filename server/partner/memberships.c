@@ -4,6 +4,7 @@
  * API v1.19, "Joining Rooms", "Leaving Rooms", "Inviting to a room". */
 #include <string.h>
 
+#include "federation/partner.h"
 #include "federation/room/identifier.h"
 #include "federation/room/pdu_sign.h"
 #include "identity/refusal.h"
