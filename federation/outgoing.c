@@ -552,9 +552,8 @@ outgoing_invite(Outgoing *outgoing, const char *room_id, const char *sender,
     invite->data = data;
     /* Before anything is built: an unlisted server is not even named in an event. */
     partner = partners_find(outgoing->partners, invite->server, PARTNER_OUTBOUND, &error);
-    if (!rooms_proposal_add(proposal, "m.room.member", target_user, whole,
-                            error == NULL ? &error : NULL) ||
-        partner == NULL ||
+    rooms_proposal_add(proposal, "m.room.member", target_user, whole);
+    if (partner == NULL ||
         !append_room_state(outgoing, room_id, sender, invite->room_state, &error)) {
         invite_finish(invite, 0, error);
         return;

@@ -134,17 +134,23 @@ partners_new(const char *own_name, StorePool *pool, Certificates *certificates,
 }
 
 void
+partners_stop(Partners *partners)
+{
+    if (partners->watcher == NULL)
+        return;
+    g_mutex_lock(&partners->lock);
+    partners->stopping = TRUE;
+    g_cond_signal(&partners->stop_bell);
+    g_mutex_unlock(&partners->lock);
+    g_thread_join(g_steal_pointer(&partners->watcher));
+}
+
+void
 partners_free(Partners *partners)
 {
     if (partners == NULL)
         return;
-    if (partners->watcher != NULL) {
-        g_mutex_lock(&partners->lock);
-        partners->stopping = TRUE;
-        g_cond_signal(&partners->stop_bell);
-        g_mutex_unlock(&partners->lock);
-        g_thread_join(partners->watcher);
-    }
+    partners_stop(partners);
     g_hash_table_unref(partners->by_name);
     g_hash_table_unref(partners->event_keys);
     g_strfreev(partners->officers);
@@ -293,6 +299,11 @@ signature_holds(Partners *partners, GBytes *content, GBytes *signature, const Al
 {
     g_auto(CmsSigner) signer = {0};
     const CertificateRule *rule = NULL;
+    if (partners->certificates == NULL) {
+        refusal_set(error, 403, "M_FORBIDDEN",
+                    "This server trusts no authority for people, so no signer of an allow-list");
+        return FALSE;
+    }
     CertificateQuery query = {.at_ms = is_new ? clock_wall_ms() : list->issued_ms, .past = !is_new};
     if (!cms_verify(partners->certificates, signature, content, &query, &signer, &rule, error))
         return FALSE;

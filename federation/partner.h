@@ -30,7 +30,8 @@ typedef enum {
  * nobody is a partner. */
 Partners *partners_new(const char *own_name, StorePool *pool, Certificates *certificates,
                        const char *const *officers);
-/* Ends the watch, if any. */
+/* Ends the watch, if any: nothing changes any more. */
+void partners_stop(Partners *partners);
 void partners_free(Partners *partners);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Partners, partners_free)
 

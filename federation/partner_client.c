@@ -202,8 +202,10 @@ set_tls(Call *call)
     PartnerClient *client = call->client;
     g_autofree char *pins = pins_for_curl(call->partner->entry);
     curl_easy_setopt(call->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3);
-    curl_easy_setopt(call->easy, CURLOPT_SSLCERT, client->certificate_file);
-    curl_easy_setopt(call->easy, CURLOPT_SSLKEY, client->private_key_file);
+    if (client->certificate_file != NULL) {
+        curl_easy_setopt(call->easy, CURLOPT_SSLCERT, client->certificate_file);
+        curl_easy_setopt(call->easy, CURLOPT_SSLKEY, client->private_key_file);
+    }
     if (pins != NULL) {
         /* The pin says more than a chain would: this key, whoever certified it. */
         curl_easy_setopt(call->easy, CURLOPT_PINNEDPUBLICKEY, pins);
@@ -392,7 +394,8 @@ partner_client_new(const PartnerClientSettings *settings, Partners *partners, co
          access(settings->private_key_file, R_OK) != 0)) {
         g_set_error(error, PARTNER_CLIENT_ERROR, PARTNER_CLIENT_ERROR_STOPPED,
                     "cannot read the server certificate %s and its key %s",
-                    settings->certificate_file, settings->private_key_file);
+                    settings->certificate_file,
+                    settings->private_key_file != NULL ? settings->private_key_file : "(absent)");
         return NULL;
     }
     PartnerClient *client = g_new0(PartnerClient, 1);

@@ -14,7 +14,8 @@ typedef struct PartnerClient PartnerClient;
 
 typedef struct {
     const char *own_name;
-    const char *certificate_file; /* PEM: our server certificate, shown as client certificate */
+    const char *
+        certificate_file; /* PEM: our server certificate, shown as client certificate; NULL: none */
     const char *private_key_file; /* PEM */
     const char *ca_file;          /* for programs whose partners have no pins; NULL in chancery */
     guint connections_max;        /* 0: 64 */

@@ -7,8 +7,12 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "federation/delivery.h"
+#include "federation/outgoing.h"
 #include "federation/partner.h"
 #include "federation/partner_client.h"
+#include "federation/rooms.h"
+#include "federation/transaction.h"
 #include "identity/audit.h"
 #include "identity/certificate.h"
 #include "identity/challenge.h"
@@ -18,6 +22,7 @@
 #include "identity/revocation.h"
 #include "identity/server_key.h"
 #include "identity/session.h"
+#include "server/partner/authenticate.h"
 #include "storage/lane.h"
 #include "storage/log_ring.h"
 #include "storage/migrate.h"
@@ -52,6 +57,9 @@ static const Callers callers = {
     .user_free = session_unref,
     .user_is_live = session_is_live,
     .user_is_soft = session_refusal_is_soft,
+    .partner = partner_caller,
+    .partner_tls = partner_caller_tls,
+    .partner_body = partner_caller_body,
     .partner_name = partner_name,
     .partner_free = partner_unref,
 };
@@ -365,20 +373,28 @@ stop_revocation(House *house)
     g_clear_pointer(&house->revocation, revocation_clock_free);
 }
 
+/* A list that no longer holds must not keep the server from its own people: it starts without
+ * partners, and the watch tries again. */
 static gboolean
 import_allow_list(House *house, GError **error)
 {
     const char *file = config_text(house->options->config, "federation", "allow_list");
-    g_autofree char *bytes = NULL;
+    g_autoptr(GError) cause = NULL;
     g_autoptr(GBytes) list = NULL;
+    g_autofree char *bytes = NULL;
     gsize length;
 
+    if (!partners_reload(house->server.partners, &cause))
+        g_warning("allow-list: %s", cause->message);
+    g_clear_error(&cause);
     if (file == NULL)
-        return partners_reload(house->server.partners, error);
+        return TRUE;
     if (!g_file_get_contents(file, &bytes, &length, error))
         return FALSE;
     list = g_bytes_new_take(g_steal_pointer(&bytes), length);
-    return partners_import(house->server.partners, list, error);
+    if (!partners_import(house->server.partners, list, &cause))
+        g_warning("allow-list %s is not taken: %s", file, cause->message);
+    return TRUE;
 }
 
 static gboolean
@@ -401,10 +417,79 @@ start_partners(House *house, GError **error)
 }
 
 static void
+stop_partners(House *house)
+{
+    if (house->server.partner_client != NULL)
+        partner_client_stop(house->server.partner_client);
+}
+
+static void
 free_partners(House *house)
 {
     g_clear_pointer(&house->server.partner_client, partner_client_free);
     g_clear_pointer(&house->server.partners, partners_free);
+}
+
+static gboolean
+start_rooms(House *house, GError **error)
+{
+    Server *server = &house->server;
+
+    server->rooms = rooms_new(server->pool, server->lane, server->name, server->key);
+    rooms_set_key_finder(server->rooms, partners_find_event_key, server->partners);
+    return TRUE;
+}
+
+static void
+free_rooms(House *house)
+{
+    g_clear_pointer(&house->server.rooms, rooms_free);
+}
+
+/* The list in force has changed: cut what runs to those who are on it no more, drop what waits for
+ * them. */
+static void
+partners_changed(gpointer data)
+{
+    Server *server = data;
+
+    partner_client_recheck(server->partner_client);
+    delivery_recheck(server->delivery);
+}
+
+static gboolean
+start_delivery(House *house, GError **error)
+{
+    Server *server = &house->server;
+
+    server->delivery = delivery_new(server->name, server->pool, server->ring, server->rooms,
+                                    server->partners, server->partner_client, error);
+    if (server->delivery == NULL)
+        return FALSE;
+    server->outgoing = outgoing_new(server->name, server->key, server->pool, server->rooms,
+                                    server->partners, server->partner_client);
+    server->transactions =
+        transactions_new(server->pool, server->rooms, server->partners, server->partner_client);
+    delivery_start(server->delivery);
+    partners_watch(server->partners, partners_changed, server);
+    return TRUE;
+}
+
+static void
+stop_delivery(House *house)
+{
+    if (house->server.partners != NULL)
+        partners_stop(house->server.partners);
+    if (house->server.delivery != NULL)
+        delivery_stop(house->server.delivery);
+}
+
+static void
+free_delivery(House *house)
+{
+    g_clear_pointer(&house->server.transactions, transactions_free);
+    g_clear_pointer(&house->server.outgoing, outgoing_free);
+    g_clear_pointer(&house->server.delivery, delivery_free);
 }
 
 /* One service a row, lowest floor first.  Starting goes down the table.  Ending goes up it twice:
@@ -428,7 +513,9 @@ static const Step steps[] = {
     {"audit", start_audit, stop_audit, NULL},
     {"sessions", start_sessions, NULL, free_sessions},
     {"revocation", start_revocation, stop_revocation, NULL},
-    {"partners", start_partners, NULL, free_partners},
+    {"partners", start_partners, stop_partners, free_partners},
+    {"rooms", start_rooms, NULL, free_rooms},
+    {"delivery", start_delivery, stop_delivery, free_delivery},
     {"front end", start_front_end, stop_front_end, free_front_end},
 };
 
