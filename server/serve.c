@@ -405,6 +405,7 @@ start_partners(House *house, GError **error)
         .own_name = house->server.name,
         .certificate_file = config_text(config, "federation", "certificate"),
         .private_key_file = config_text(config, "federation", "key"),
+        .ca_file = house->options->partner_ca_file,
     };
     Server *server = &house->server;
 
