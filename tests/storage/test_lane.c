@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "storage/migrate.h"
 #include "tests/support/database.h"
 #include "tests/support/proxy.h"
 
@@ -153,6 +154,18 @@ steps_submit(Fixture *fixture, Step *steps, guint count)
     g_free(test_database_query(fixture->database, "DELETE FROM written WHERE name = 'gate'"));
     g_clear_error(&first.error);
     g_mutex_clear(&gate);
+}
+
+/* Until the query answers with something. */
+static void
+cluster_wait(TestCluster *cluster, const char *sql)
+{
+    for (;;) {
+        g_autofree char *value = test_cluster_query(cluster, sql);
+        if (value != NULL)
+            return;
+        g_usleep(2000);
+    }
 }
 
 static void
@@ -578,6 +591,85 @@ test_absent_postgresql_answers_unavailable_then_comes_back(void)
     test_database_free(fixture.database);
 }
 
+/* The database does not come back before the lane has to end: the operation is told once that
+ * nobody knows, and memory is rolled back. */
+static void
+test_stop_with_an_unknown_outcome_tells_so(void)
+{
+    Fixture fixture;
+    g_autoptr(TestProxy) proxy = NULL;
+    g_autoptr(GString) trace = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    Step step = {.name = "a", .trace = trace};
+    StorePool *pool;
+    fixture_init(&fixture);
+    proxy = test_proxy_new(fixture.database->conninfo);
+    pool = fixture.pool = store_pool_new(test_proxy_conninfo(proxy), 4);
+    fixture_open_lane(&fixture, 100);
+    test_proxy_cut_at_commit(proxy, PROXY_CUT_AFTER_FOR_GOOD, 1);
+    g_assert_true(lane_submit(fixture.lane, step_apply, step_done, &step, &error));
+    while (test_proxy_cuts(proxy) == 0)
+        g_usleep(500);
+    g_assert_cmpint(g_atomic_int_get(&step.done), ==, 0);
+    lane_stop(fixture.lane, 100);
+    g_assert_cmpint(step.done, ==, 1);
+    g_assert_error(step.error, STORE_ERROR, STORE_ERROR_UNAVAILABLE);
+    g_assert_cmpstr(trace->str, ==, "+a-a");
+    g_clear_error(&step.error);
+    fixture_close_lane(&fixture);
+    store_pool_free(pool);
+    test_database_free(fixture.database);
+}
+
+/* PostgreSQL waits for a standby that is not there; somebody cancels the wait: COMMIT comes back
+ * with a WARNING, visible here and durable nowhere else.  The lane must not take that for an
+ * answer, until the standby's wait is over. */
+static void
+test_warning_on_commit_is_no_acknowledgement(void)
+{
+    g_autoptr(TestCluster) cluster = test_cluster_new();
+    g_autoptr(GError) error = NULL;
+    Step step = {.name = "a"};
+    LogRing *ring;
+    Lane *lane;
+    StorePool *pool;
+    if (cluster == NULL) {
+        g_test_skip("no PostgreSQL binaries here");
+        return;
+    }
+    pool = store_pool_new(test_cluster_conninfo(cluster), 2);
+    g_assert_true(store_migrate(pool, NULL, &error));
+    g_free(test_cluster_query(cluster, "CREATE TABLE written (name text COLLATE \"C\" PRIMARY KEY,"
+                                       " position bigint NOT NULL)"));
+    ring = log_ring_new(1 << 20, (LogHead){0, 0});
+    lane = lane_new(pool, ring, 10, &error);
+    g_assert_no_error(error);
+    g_free(test_cluster_query(cluster, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'"));
+    g_free(test_cluster_query(cluster, "SELECT pg_reload_conf()"));
+    cluster_wait(cluster, "SELECT 1 WHERE current_setting('synchronous_standby_names') = 'nobody'");
+    g_assert_true(lane_submit(lane, step_apply, step_done, &step, &error));
+    cluster_wait(cluster, "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                          " WHERE wait_event = 'SyncRep' AND query = 'COMMIT'");
+    /* It comes back and waits again, with the take-over that settles the matter. */
+    cluster_wait(cluster, "SELECT 1 FROM pg_stat_activity"
+                          " WHERE wait_event = 'SyncRep' AND query LIKE 'UPDATE log_head%'");
+    {
+        g_autofree char *visible = test_cluster_query(cluster, "SELECT count(*) FROM written");
+        g_assert_cmpstr(visible, ==, "1");
+    }
+    g_assert_cmpint(g_atomic_int_get(&step.done), ==, 0);
+    g_assert_cmpint(log_ring_head(ring).position, ==, 0);
+    g_free(test_cluster_query(cluster, "ALTER SYSTEM RESET synchronous_standby_names"));
+    g_free(test_cluster_query(cluster, "SELECT pg_reload_conf()"));
+    steps_wait(&step, 1);
+    g_assert_no_error(step.error);
+    g_assert_cmpint(step.position, ==, 1);
+    g_assert_cmpuint(step.applied, ==, 1);
+    lane_free(lane);
+    log_ring_free(ring);
+    store_pool_free(pool);
+}
+
 typedef struct {
     Lane *lane;
     guint thread;
@@ -649,6 +741,8 @@ main(int argc, char **argv)
     g_test_add_func("/lane/fenced", test_second_lane_fences_the_first);
     g_test_add_func("/lane/epoch", test_raised_epoch_is_noticed);
     g_test_add_func("/lane/away", test_absent_postgresql_answers_unavailable_then_comes_back);
+    g_test_add_func("/lane/stop-unknown", test_stop_with_an_unknown_outcome_tells_so);
+    g_test_add_func("/lane/warning", test_warning_on_commit_is_no_acknowledgement);
     g_test_add_func("/lane/writers", test_many_writers_make_one_order);
     return g_test_run();
 }

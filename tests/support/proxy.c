@@ -32,14 +32,22 @@ struct TestProxy {
     guint cuts;
 };
 
+/* close() alone takes effect only when the thread that polls the descriptor has let go of it. */
+static void
+end_close(int *end)
+{
+    if (*end >= 0) {
+        shutdown(*end, SHUT_RDWR);
+        close(*end);
+    }
+    *end = -1;
+}
+
 static void
 line_close(Line *line)
 {
-    if (line->client >= 0)
-        close(line->client);
-    if (line->server >= 0)
-        close(line->server);
-    line->client = line->server = -1;
+    end_close(&line->client);
+    end_close(&line->server);
     line->withhold = FALSE;
 }
 
@@ -107,6 +115,7 @@ proxy_forward(TestProxy *proxy, Line *line)
             send_all(line->server, bytes, (gsize)(commit - bytes) - 5); /* up to its Bind message */
             return FALSE;
         }
+        proxy->refuse |= proxy->cut == PROXY_CUT_AFTER_FOR_GOOD;
         proxy->cut = PROXY_CUT_NEVER;
         line->withhold = TRUE;
     }

@@ -6,8 +6,9 @@
 
 typedef enum {
     PROXY_CUT_NEVER,
-    PROXY_CUT_BEFORE, /* the COMMIT does not reach PostgreSQL */
-    PROXY_CUT_AFTER,  /* PostgreSQL has answered it; the answer does not reach us */
+    PROXY_CUT_BEFORE,         /* the COMMIT does not reach PostgreSQL */
+    PROXY_CUT_AFTER,          /* PostgreSQL has answered it; the answer does not reach us */
+    PROXY_CUT_AFTER_FOR_GOOD, /* and no new line is taken in, as with test_proxy_refuse */
 } ProxyCut;
 
 typedef struct TestProxy TestProxy;
