@@ -1,8 +1,8 @@
 /* server/client/filter.h: what of the news a client wants to see.
  * Source: client-server API v1.19, "Filtering".
  *
- * A filter is immutable and shared.  An uploaded one is named by its content, so its id never means anything else
- * and may be kept in memory.  For server/client: sync, messages, context. */
+ * A filter is immutable and shared.  An uploaded one is named by its content, so its id never means
+ * anything else and may be kept in memory.  For server/client: sync, messages, context. */
 #pragma once
 
 #include "identity/json.h"
@@ -38,14 +38,15 @@ typedef struct {
 
 #define FILTER_BYTES_MAX (64 * 1024)
 #define FILTER_LIST_MAX 1000
+#define FILTER_NAME_BYTES_MAX 255
 #define FILTER_TIMELINE_STANDARD 20u
 
 Filters *filters_new(StorePool *pool);
 void filters_free(Filters *filters);
 
-/* @query: the parameter `filter` of a request: NULL, an id of @user_id's, or JSON.  NULL with a REFUSAL (400
- * M_INVALID_PARAM, M_BAD_JSON; 404 M_NOT_FOUND) or a STORE_ERROR.  Takes a connection only for an id not yet in
- * memory; caller unrefs. */
+/* @query: the parameter `filter` of a request: NULL, an id of @user_id's, or JSON.  NULL with a
+ * REFUSAL (400 M_INVALID_PARAM, M_BAD_JSON; 404 M_NOT_FOUND) or a STORE_ERROR.  Takes a connection
+ * only for an id not yet in memory; caller unrefs. */
 Filter *filter_load(Filters *filters, const char *user_id, const char *query, GError **error);
 Filter *filter_from_json(const cJSON *json, GError **error);
 void filter_unref(Filter *filter);
@@ -55,7 +56,8 @@ gboolean filter_wants_room(const Filter *filter, const char *room_id);
 /* @room_id, @sender and @content may be NULL where there is none. */
 gboolean filter_events_want(const FilterEvents *events, const char *room_id, const char *type,
                             const char *sender, const cJSON *content);
-/* One RoomEventFilter alone: the parameter `filter` of /messages and /context.  Free with filter_events_free.
+/* One RoomEventFilter alone: the parameter `filter` of /messages and /context.  Free with
+ * filter_events_free.
  * @json NULL: wants all. */
 FilterEvents *filter_events_from_json(const cJSON *json, GError **error);
 void filter_events_free(FilterEvents *events);

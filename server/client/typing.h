@@ -1,5 +1,6 @@
-/* server/client/typing.h: who is typing where.  Volatile: in memory, each for its time, never in the log; losing it is
- * harmless.  For server/client (sync, the route) and server/partner (m.typing of partners).  Thread-safe. */
+/* server/client/typing.h: who is typing where.  Volatile: in memory, each for its time, never in
+ * the log; losing it is harmless.  For server/client (sync, the route) and server/partner (m.typing
+ * of partners).  Thread-safe. */
 #pragma once
 
 #include <glib.h>
@@ -19,8 +20,8 @@ void typing_free(Typing *typing);
 /* Who may type there is judged by the caller. @timeout_ms 0: has stopped. */
 void typing_set(Typing *typing, const char *room_id, const char *user_id, guint timeout_ms);
 
-/* Rises with each change; starts at a random number with each process, so an old token's is known to be old: a token
- * whose version is not among this process's counts as 0, "tell all". */
+/* Rises with each change; starts at a random number with each process, so an old token's is known
+ * to be old: a token whose version is not among this process's counts as 0, "tell all". */
 gint64 typing_version(Typing *typing);
 /* TRUE when the room's list changed after version @since. */
 gboolean typing_changed(Typing *typing, const char *room_id, gint64 since);

@@ -1,0 +1,99 @@
+#include "storage/receipt_store.h"
+
+enum {
+    RECEIPT_PUT,
+    RECEIPT_CHANGED,
+    RECEIPT_READ_POSITION,
+    RECEIPT_EVENT_POSITION,
+    RECEIPT_UNREAD,
+    N_STATEMENTS,
+};
+
+const StoreStatement receipt_store_statements[] = {
+    [RECEIPT_PUT] = {"receipt_put",
+                     "INSERT INTO receipt (room_id, user_id, type, thread_id, event_id, ts,"
+                     " event_position, position)"
+                     " SELECT $1, $2, $3, $4, $5, $6, $7, position - $8 FROM log_head"
+                     " ON CONFLICT (room_id, user_id, type, thread_id) DO UPDATE"
+                     " SET event_id = EXCLUDED.event_id, ts = EXCLUDED.ts,"
+                     " event_position = EXCLUDED.event_position, position = EXCLUDED.position"
+                     " WHERE receipt.event_position <= EXCLUDED.event_position"},
+    [RECEIPT_CHANGED] = {"receipt_changed",
+                         "SELECT user_id, type, thread_id, event_id, ts FROM receipt"
+                         " WHERE room_id = $1 AND position > $3 AND position <= $4"
+                         " AND (type <> 'm.read.private' OR user_id = $2)"
+                         " ORDER BY event_id, type, user_id"},
+    [RECEIPT_READ_POSITION] = {"receipt_read_position",
+                               "SELECT max(event_position) FROM receipt WHERE room_id = $1"
+                               " AND user_id = $2 AND thread_id IN ('', 'main')"},
+    [RECEIPT_EVENT_POSITION] = {"receipt_event_position",
+                                "SELECT position FROM log WHERE kind = 1 AND ref = $2"
+                                " AND room_id = $1"},
+    /* kind = 1 is LOG_EVENT. */
+    [RECEIPT_UNREAD] = {"receipt_unread",
+                        "SELECT e.event_id, e.sender, e.type, e.json FROM log l JOIN event e"
+                        " ON e.room_id = l.room_id AND e.event_id = l.ref"
+                        " WHERE l.kind = 1 AND l.room_id = $1 AND l.position > $3"
+                        " AND l.position <= $4 AND e.sender <> $2 AND e.state_key IS NULL"
+                        " ORDER BY l.position LIMIT $5"},
+};
+const guint receipt_store_statement_count = N_STATEMENTS;
+
+void
+receipt_store_put(LaneBatch *batch, const NewReceipt *receipt)
+{
+    LogEntry *entry = log_entry_new(LOG_RECEIPT, receipt->room_id, receipt->user_id, receipt->type);
+
+    lane_batch_log(batch, entry);
+    lane_batch_add_with_position(batch, &receipt_store_statements[RECEIPT_PUT],
+                                 store_arguments("tttttii", receipt->room_id, receipt->user_id,
+                                                 receipt->type, receipt->thread_id,
+                                                 receipt->event_id, receipt->ts,
+                                                 receipt->event_position),
+                                 entry);
+}
+
+StoreRows *
+receipt_store_changed(StoreConnection *connection, const char *room_id, const char *user_id,
+                      gint64 after, gint64 until, GError **error)
+{
+    return store_run(connection, &receipt_store_statements[RECEIPT_CHANGED],
+                     store_arguments("ttii", room_id, user_id, after, until), error);
+}
+
+static gboolean
+first_integer(StoreRows *rows, gint64 *ret_value)
+{
+    g_autoptr(StoreRows) owned = rows;
+
+    if (rows == NULL)
+        return FALSE;
+    *ret_value = store_rows_count(rows) > 0 ? store_rows_integer(rows, 0, 0) : 0;
+    return TRUE;
+}
+
+gboolean
+receipt_store_read_position(StoreConnection *connection, const char *room_id, const char *user_id,
+                            gint64 *ret_position, GError **error)
+{
+    return first_integer(store_run(connection, &receipt_store_statements[RECEIPT_READ_POSITION],
+                                   store_arguments("tt", room_id, user_id), error),
+                         ret_position);
+}
+
+gboolean
+receipt_store_event_position(StoreConnection *connection, const char *room_id, const char *event_id,
+                             gint64 *ret_position, GError **error)
+{
+    return first_integer(store_run(connection, &receipt_store_statements[RECEIPT_EVENT_POSITION],
+                                   store_arguments("tt", room_id, event_id), error),
+                         ret_position);
+}
+
+StoreRows *
+receipt_store_unread(StoreConnection *connection, const char *room_id, const char *user_id,
+                     gint64 after, gint64 until, gint64 events_max, GError **error)
+{
+    return store_run(connection, &receipt_store_statements[RECEIPT_UNREAD],
+                     store_arguments("ttiii", room_id, user_id, after, until, events_max), error);
+}
