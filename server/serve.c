@@ -22,6 +22,9 @@
 #include "identity/revocation.h"
 #include "identity/server_key.h"
 #include "identity/session.h"
+#include "server/client/filter.h"
+#include "server/client/sync_hub.h"
+#include "server/client/typing.h"
 #include "server/partner/authenticate.h"
 #include "storage/lane.h"
 #include "storage/log_ring.h"
@@ -493,6 +496,31 @@ free_delivery(House *house)
     g_clear_pointer(&house->server.delivery, delivery_free);
 }
 
+static void
+wake_room(const char *room_id, gpointer data)
+{
+    sync_hub_wake_room(data, room_id);
+}
+
+static gboolean
+start_sync(House *house, GError **error)
+{
+    Server *server = &house->server;
+
+    server->filters = filters_new(server->pool);
+    server->sync = sync_hub_new(server);
+    server->typing = typing_new(wake_room, server->sync);
+    return TRUE;
+}
+
+static void
+free_sync(House *house)
+{
+    g_clear_pointer(&house->server.typing, typing_free);
+    g_clear_pointer(&house->server.sync, sync_hub_free);
+    g_clear_pointer(&house->server.filters, filters_free);
+}
+
 /* One service a row, lowest floor first.  Starting goes down the table.  Ending goes up it twice:
  * stop (take no more work, finish what was begun), then free.  Each of the three may be NULL; stop
  * and free must bear a service that was never started. */
@@ -517,6 +545,7 @@ static const Step steps[] = {
     {"partners", start_partners, stop_partners, free_partners},
     {"rooms", start_rooms, NULL, free_rooms},
     {"delivery", start_delivery, stop_delivery, free_delivery},
+    {"sync", start_sync, NULL, free_sync},
     {"front end", start_front_end, stop_front_end, free_front_end},
 };
 
