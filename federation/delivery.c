@@ -577,7 +577,6 @@ delivery_recheck(Delivery *delivery)
 {
     GHashTableIter iter;
     gpointer value;
-    g_autoptr(GPtrArray) dropped = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     g_mutex_lock(&delivery->lock);
     g_hash_table_iter_init(&iter, delivery->peers);
