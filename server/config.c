@@ -34,11 +34,12 @@ const ConfigSetting config_settings[] = {
     {"federation", "key", CONFIG_PATH, NULL, "", FALSE, 0, 0,
      "PEM file: the private key of that certificate."},
     {"federation", "allow_list", CONFIG_PATH, NULL, "", FALSE, 0, 0,
-     "The signed list of partners (CMS over JSON, DER or PEM); absent: nobody is a partner."},
-    {"federation", "allow_list_anchors", CONFIG_PATH, NULL, "", FALSE, 0, 0,
-     "PEM file: the authorities under which federation officers' certificates stand."},
+     "The signed list of partners, taken at start when its serial is higher than that of the list "
+     "in force; `chancery partner import` puts one in force at any time. Without any, nobody is a "
+     "partner."},
     {"federation", "allow_list_signers", CONFIG_LIST, "", "", FALSE, 0, 0,
-     "SHA-256 fingerprints (hexadecimal) of the certificates that may sign the list of partners."},
+     "SHA-256 fingerprints (hexadecimal) of the certificates that may sign the list of partners; "
+     "they are checked like those of all people, under [identity]."},
     {"certificate", "listen", CONFIG_ADDRESSES, NULL, "", FALSE, 0, 0,
      "Where people log in with their certificates and officers work: TLS 1.3, client certificate "
      "asked for; absent: nobody can log in."},

@@ -17,7 +17,7 @@
 #include "identity/certificate.h"
 #include "identity/challenge.h"
 #include "identity/clock_rule.h"
-#include "identity/crl.h"
+#include "identity/crl_directory.h"
 #include "identity/record_key.h"
 #include "identity/revocation.h"
 #include "identity/server_key.h"
@@ -291,6 +291,7 @@ static gboolean
 start_certificates(House *house, GError **error)
 {
     const Config *config = house->options->config;
+    const char *folder = config_text(config, "identity", "crl_directory");
     g_autofree char *file = state_file(house, "record.key");
     g_autoptr(StoreConnection) connection = NULL;
     CertificatesSettings settings = {
@@ -313,8 +314,12 @@ start_certificates(House *house, GError **error)
     house->server.certificates = certificates_new(&settings, house->record_key, error);
     connection =
         house->server.certificates != NULL ? store_borrow(house->server.pool, error) : NULL;
-    return connection != NULL && clock_rule_check_start(connection, error) &&
-           crl_load(house->server.certificates, connection, error);
+    if (connection == NULL || !clock_rule_check_start(connection, error) ||
+        !crl_load(house->server.certificates, connection, error))
+        return FALSE;
+    g_clear_pointer(&connection, store_return);
+    return folder == NULL || crl_directory_import(house->server.certificates, house->server.pool,
+                                                  folder, NULL, error);
 }
 
 static void

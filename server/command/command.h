@@ -17,6 +17,7 @@ typedef struct {
 int command_check_config(int argc, char **argv);
 int command_login(int argc, char **argv);
 int command_migrate(int argc, char **argv);
+int command_partner(int argc, char **argv);
 int command_serve(int argc, char **argv);
 
 /* The file of `--config FILE` (or /etc/chancery/chancery.conf) loaded; NULL after saying on

@@ -102,8 +102,8 @@ ask_terminal(const char *path, GError **error)
     return line;
 }
 
-static char *
-passphrase(const char *path, gpointer data, GError **error)
+char *
+desk_passphrase(const char *path, gpointer data, GError **error)
 {
     const DeskOptions *options = data;
     return options->passphrase_file != NULL ? first_line(options->passphrase_file, error)
@@ -200,7 +200,7 @@ desk_new(const DeskOptions *options, GError **error)
     }
     g_autoptr(Desk) desk = g_new0(Desk, 1);
     desk->credential =
-        credential_load(options->p12, options->key, passphrase, (gpointer)options, error);
+        credential_load(options->p12, options->key, desk_passphrase, (gpointer)options, error);
     if (desk->credential == NULL)
         return NULL;
     desk->listener = g_strdup(options->listener);

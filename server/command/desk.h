@@ -25,6 +25,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(DeskOptions, desk_options_clear)
 /* The rows for a GOptionContext, ended; filled into @options. Free with g_free. */
 GOptionEntry *desk_option_entries(DeskOptions *options);
 
+/* CredentialPassphrase: from --passphrase-file, or asked at the terminal. @data: DeskOptions. */
+char *desk_passphrase(const char *path, gpointer data, GError **error);
+
 /* Opens no connection yet. */
 Desk *desk_new(const DeskOptions *options, GError **error);
 void desk_free(Desk *desk);
