@@ -5,6 +5,8 @@
 /* Any constant will do, as long as it stays: every Chancery program that migrates waits on it. */
 #define MIGRATION_LOCK "7164083146612801"
 
+static const StoreStatement statement_exists = {"migration_exists",
+                                                "SELECT to_regclass('migration') IS NOT NULL"};
 static const StoreStatement statement_newest = {
     "migration_newest", "SELECT coalesce(max(number), 0)::bigint FROM migration"};
 static const StoreStatement statement_find = {"migration_find",
@@ -60,16 +62,25 @@ migration_apply(StoreConnection *connection, const StoreMigration *migration, GE
     return TRUE;
 }
 
+/* The role that serves may not create tables, and need not when there is nothing to do. */
+static gboolean
+migration_table_make(StoreConnection *connection, GError **error)
+{
+    g_autoptr(StoreRows) rows = store_run(connection, &statement_exists, NULL, error);
+    if (rows == NULL)
+        return FALSE;
+    return store_rows_boolean(rows, 0, 0) ||
+           store_connection_exec(connection,
+                                 "CREATE TABLE migration (number bigint PRIMARY KEY,"
+                                 " name text COLLATE \"C\" NOT NULL)",
+                                 error);
+}
+
 static gboolean
 migrate_locked(StoreConnection *connection, guint *ret_applied, GError **error)
 {
     guint applied = 0;
-    if (!store_connection_exec(connection,
-                               "SET client_min_messages = warning;"
-                               "CREATE TABLE IF NOT EXISTS migration ("
-                               " number bigint PRIMARY KEY, name text COLLATE \"C\" NOT NULL)",
-                               error) ||
-        !refuse_newer(connection, error))
+    if (!migration_table_make(connection, error) || !refuse_newer(connection, error))
         return FALSE;
     for (unsigned i = 0; i < store_migration_count; i++) {
         gboolean known = FALSE;

@@ -301,6 +301,29 @@ test_migrations_of_two_programs_wait_for_each_other(void)
 }
 
 static void
+test_role_without_rights_finds_nothing_to_do(void)
+{
+    g_autoptr(TestDatabase) database = test_database_new(1);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *role = g_strdup_printf("%s_role", database->name);
+    g_autofree char *create =
+        g_strdup_printf("CREATE ROLE %s LOGIN; GRANT SELECT ON migration TO %s", role, role);
+    g_autofree char *drop = g_strdup_printf("DROP OWNED BY %s; DROP ROLE %s", role, role);
+    g_autofree char *conninfo = g_strdup_printf("%s user=%s", database->conninfo, role);
+    StorePool *pool = store_pool_new(conninfo, 1);
+    guint applied = 99;
+    g_free(test_database_query(database, create));
+    g_assert_true(store_migrate(pool, &applied, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(applied, ==, 0);
+    g_free(test_database_query(database, "DELETE FROM migration WHERE number = 1"));
+    g_assert_false(store_migrate(pool, &applied, &error));
+    g_assert_error(error, STORE_ERROR, STORE_ERROR_FAILED);
+    store_pool_free(pool);
+    g_free(test_database_query(database, drop));
+}
+
+static void
 test_newer_database_is_refused(void)
 {
     g_autoptr(TestDatabase) database = test_database_new(1);
@@ -340,6 +363,7 @@ main(int argc, char **argv)
     g_test_add_func("/store/migrations", test_migrations_run_once);
     g_test_add_func("/store/migrations-concurrent",
                     test_migrations_of_two_programs_wait_for_each_other);
+    g_test_add_func("/store/migrations-serving-role", test_role_without_rights_finds_nothing_to_do);
     g_test_add_func("/store/newer", test_newer_database_is_refused);
     g_test_add_func("/store/collation", test_every_text_column_is_byte_ordered);
     return g_test_run();
