@@ -1,10 +1,14 @@
-/* server/client/room_call.h: what the room handlers share: a proposal handed to the rooms while its request is
- * parked, answers, and the checks of identifiers.  For server/client/room_*.c and profile.c. */
+/* server/client/room_call.h: what the room handlers share: a proposal handed to the rooms while its
+ * request is parked, answers, and who may look into a room.
+ * For server/client/room_*.c and profile.c. */
 #pragma once
 
+#include "federation/room/identifier.h"
 #include "federation/rooms.h"
+#include "identity/refusal.h"
 #include "server/http/request.h"
 #include "server/server.h"
+#include "storage/membership_store.h"
 
 /* Makes the answer from what was committed; on the lane thread, so no waiting. */
 typedef Response *(*RoomAnswer)(const RoomsOutcome *outcome);
@@ -12,23 +16,35 @@ typedef Response *(*RoomAnswer)(const RoomsOutcome *outcome);
 /* Hands @proposal (consumed) to the rooms; the request answers itself when it is durable or refused. */
 Response *room_call(Request *request, RoomsProposal *proposal, RoomAnswer answer);
 
-Response *room_answer_event_id(const RoomsOutcome *outcome); /* {"event_id": …} of the first event */
+Response *room_answer_event_id(const RoomsOutcome *outcome); /* {"event_id": …} of the first */
+Response *room_answer_room_id(const RoomsOutcome *outcome);  /* {"room_id": …} */
 Response *room_answer_empty(const RoomsOutcome *outcome);    /* {} */
+Response *room_id_response(const char *room_id);
 
-/* The path's {roomId} and the caller's membership there ("join", …; NULL when none).  404 M_NOT_FOUND for a room
- * that this server never was in is the caller's choice: then *ret_root is NULL. */
-gboolean room_call_membership(Request *request, const char *room_id, GBytes **ret_root,
-                              char **ret_membership, GError **error);
-/* The same, refusing (403 M_FORBIDDEN) who is not joined. */
-gboolean room_call_require_joined(Request *request, const char *room_id, GBytes **ret_root,
-                                  GError **error);
+/* What the caller may read of a room. */
+typedef struct {
+    char *membership;  /* now; NULL when there is none */
+    GBytes *root;      /* of the state that is theirs: the current one, or that of when they left */
+    gint64 until;      /* nothing of the log after this position; G_MAXINT64 when joined */
+    gboolean joined;
+    const char *standing; /* for rooms_visible_to_user: "join" for who is or was joined; else NULL */
+} RoomAccess;
+
+void room_access_clear(RoomAccess *access);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(RoomAccess, room_access_clear)
+
+/* 403 M_FORBIDDEN for who never was joined, unless the room is world readable. */
+gboolean room_access(Request *request, const char *room_id, RoomAccess *ret_access, GError **error);
+/* "join", "invite" …, as a copy, of any user now; NULL when there is none. */
+gboolean room_membership(Server *server, const char *room_id, const char *user_id,
+                         char **ret_membership, GError **error);
 
 /* The content of a member event of local @user_id with the profile's name and picture; @reason may be NULL. */
 cJSON *member_content(Server *server, const char *user_id, const char *membership,
                       const char *reason, GError **error);
 
-/* 400 M_INVALID_PARAM unless @user_id is a whole user ID within 255 bytes. */
-gboolean require_user_id(const char *user_id, GError **error);
-/* The part behind the first colon; NULL when there is none. */
-const char *server_of(const char *identifier);
+/* The body's user_id: 400 M_INVALID_PARAM unless it is a whole user ID. */
+const char *require_user_id(const cJSON *body, GError **error);
 gboolean is_local_user(const Server *server, const char *user_id);
+/* The optional "reason" of a body. */
+const char *body_reason(const cJSON *body);

@@ -1,0 +1,225 @@
+#include "server/client/room_call.h"
+
+#include "storage/profile_store.h"
+
+/* ---- parking while the rooms work ---- */
+
+typedef struct {
+    Request *request;
+    RoomAnswer answer;
+} Call;
+
+static void
+call_done(const RoomsOutcome *outcome, const GError *error, gpointer data)
+{
+    g_autofree Call *call = data;
+    g_autoptr(Request) request = call->request;
+
+    request_answer(request, error == NULL ? call->answer(outcome) : NULL, error);
+}
+
+Response *
+room_call(Request *request, RoomsProposal *proposal, RoomAnswer answer)
+{
+    Call *call = g_new(Call, 1);
+
+    call->request = request_ref(request);
+    call->answer = answer;
+    rooms_propose(request_server(request)->rooms, proposal, call_done, call);
+    return RESPONSE_LATER;
+}
+
+/* ---- answers ---- */
+
+static Response *
+one_string(const char *key, const char *value)
+{
+    GString *body = g_string_new("{");
+
+    json_append_string(body, key);
+    g_string_append_c(body, ':');
+    json_append_string(body, value);
+    g_string_append_c(body, '}');
+    return response_json(200, body);
+}
+
+Response *
+room_answer_event_id(const RoomsOutcome *outcome)
+{
+    return one_string("event_id", g_ptr_array_index(outcome->event_ids, 0));
+}
+
+Response *
+room_answer_room_id(const RoomsOutcome *outcome)
+{
+    return one_string("room_id", outcome->room_id);
+}
+
+Response *
+room_answer_empty(const RoomsOutcome *outcome)
+{
+    return response_empty_object();
+}
+
+Response *
+room_id_response(const char *room_id)
+{
+    return one_string("room_id", room_id);
+}
+
+/* ---- who may look ---- */
+
+void
+room_access_clear(RoomAccess *access)
+{
+    g_clear_pointer(&access->membership, g_free);
+    g_clear_pointer(&access->root, g_bytes_unref);
+}
+
+gboolean
+room_membership(Server *server, const char *room_id, const char *user_id, char **ret_membership,
+                GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+    g_autoptr(StoredMembership) row = NULL;
+
+    if (connection == NULL ||
+        !membership_store_find(connection, room_id, user_id, &row, error))
+        return FALSE;
+    *ret_membership = row != NULL ? g_strdup(row->membership) : NULL;
+    return TRUE;
+}
+
+/* Whoever left sees the room as it was then. */
+static gboolean
+access_as_left(Server *server, const char *room_id, const StoredMembership *row, RoomAccess *access,
+               GError **error)
+{
+    g_autoptr(RoomEvent) leave = NULL;
+    g_autoptr(GBytes) before = NULL;
+    g_autofree char *was = NULL;
+    g_autoptr(StoreConnection) connection = NULL;
+    g_autoptr(StoredEvent) stored = NULL;
+
+    if (!rooms_event(server->rooms, room_id, row->event_id, &leave, error))
+        return FALSE;
+    if (leave == NULL || !leave->has_state || row->forgotten)
+        return TRUE;
+    before = state_node_id_bytes(&leave->before);
+    if (!rooms_membership_at(server->rooms, room_id, before, row->user_id, &was, error))
+        return FALSE;
+    if (g_strcmp0(was, "join") != 0)
+        return TRUE;
+    connection = store_borrow(server->pool, error);
+    if (connection == NULL ||
+        !event_store_find(connection, room_id, row->event_id, &stored, error))
+        return FALSE;
+    access->until = stored != NULL ? stored->position : 0;
+    access->standing = "join";
+    g_bytes_unref(access->root);
+    access->root = state_node_id_bytes(&leave->after);
+    return TRUE;
+}
+
+static gboolean
+is_world_readable(Server *server, const char *room_id, GBytes *root, gboolean *ret_is,
+                  GError **error)
+{
+    g_autoptr(Pdu) visibility = NULL;
+
+    if (!rooms_state_find(server->rooms, room_id, root, "m.room.history_visibility", "",
+                          &visibility, error))
+        return FALSE;
+    *ret_is = visibility != NULL &&
+              g_strcmp0(json_get_string(visibility->content, "history_visibility"),
+                        "world_readable") == 0;
+    return TRUE;
+}
+
+gboolean
+room_access(Request *request, const char *room_id, RoomAccess *ret_access, GError **error)
+{
+    Server *server = request_server(request);
+    const char *user_id = request_user_id(request);
+    g_auto(RoomAccess) access = {.until = G_MAXINT64};
+    g_autoptr(StoredMembership) row = NULL;
+    gboolean world_readable = FALSE;
+
+    {
+        g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+
+        if (connection == NULL ||
+            !membership_store_find(connection, room_id, user_id, &row, error) ||
+            !log_state_root_at(connection, room_id, G_MAXINT64, &access.root, error))
+            return FALSE;
+    }
+    if (access.root == NULL) {
+        refusal_set(error, 403, "M_FORBIDDEN", "You are not in that room");
+        return FALSE;
+    }
+    access.membership = row != NULL ? g_strdup(row->membership) : NULL;
+    access.joined = g_strcmp0(access.membership, "join") == 0;
+    if (access.joined)
+        access.standing = "join";
+    else if (row != NULL && !access_as_left(server, room_id, row, &access, error))
+        return FALSE;
+    if (access.standing == NULL) {
+        if (!is_world_readable(server, room_id, access.root, &world_readable, error))
+            return FALSE;
+        if (!world_readable) {
+            refusal_set(error, 403, "M_FORBIDDEN", "You are not in that room");
+            return FALSE;
+        }
+    }
+    *ret_access = access;
+    access = (RoomAccess){0};
+    return TRUE;
+}
+
+/* ---- contents ---- */
+
+cJSON *
+member_content(Server *server, const char *user_id, const char *membership, const char *reason,
+               GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+    g_autoptr(ProfileRow) profile = NULL;
+    cJSON *content;
+
+    if (connection == NULL || !profile_store_find(connection, user_id, &profile, error))
+        return NULL;
+    content = cJSON_CreateObject();
+    cJSON_AddItemToObject(content, "membership", cJSON_CreateString(membership));
+    if (profile != NULL && profile->displayname != NULL)
+        cJSON_AddItemToObject(content, "displayname", cJSON_CreateString(profile->displayname));
+    if (profile != NULL && profile->avatar_url != NULL)
+        cJSON_AddItemToObject(content, "avatar_url", cJSON_CreateString(profile->avatar_url));
+    if (reason != NULL)
+        cJSON_AddItemToObject(content, "reason", cJSON_CreateString(reason));
+    return content;
+}
+
+const char *
+require_user_id(const cJSON *body, GError **error)
+{
+    const char *user_id = json_require_string(body, "user_id", error);
+
+    if (user_id != NULL && !identifier_user_id_valid(user_id)) {
+        refusal_set(error, 400, "M_INVALID_PARAM",
+                    "user_id must be a whole user ID like @name:server");
+        return NULL;
+    }
+    return user_id;
+}
+
+gboolean
+is_local_user(const Server *server, const char *user_id)
+{
+    return g_strcmp0(identifier_server(user_id), server->name) == 0;
+}
+
+const char *
+body_reason(const cJSON *body)
+{
+    return json_get_string(body, "reason");
+}

@@ -1,0 +1,439 @@
+/* POST /createRoom: one request, one proposal: all events of the new room, or none. */
+#include "server/client/room_call.h"
+#include "server/client/room_invite.h"
+#include "server/http/route.h"
+
+#define INVITES_MAX 200
+#define INITIAL_STATE_MAX 500
+
+typedef struct {
+    const char *name;
+    const char *join_rule;
+    const char *guest_access;
+    gboolean trusted; /* who is invited stands as high as the creator */
+} Preset;
+
+static const Preset presets[] = {
+    {"private_chat", "invite", "can_join", FALSE},
+    {"trusted_private_chat", "invite", "can_join", TRUE},
+    {"public_chat", "public", "forbidden", FALSE},
+};
+
+static const Preset *
+find_preset(const cJSON *body, GError **error)
+{
+    const char *name = json_get_string(body, "preset");
+
+    if (name == NULL)
+        name = g_strcmp0(json_get_string(body, "visibility"), "public") == 0 ? "public_chat"
+                                                                            : "private_chat";
+    for (guint i = 0; i < G_N_ELEMENTS(presets); i++)
+        if (g_str_equal(presets[i].name, name))
+            return &presets[i];
+    refusal_set(error, 400, "M_INVALID_PARAM",
+                "preset must be private_chat, trusted_private_chat or public_chat");
+    return NULL;
+}
+
+/* ---- what the body asks for, checked ---- */
+
+static gboolean
+check_member(const cJSON *body, const char *key, gboolean (*is)(const cJSON *item),
+             const char *what, GError **error)
+{
+    const cJSON *item = json_object_get(body, key);
+
+    if (item == NULL || is(item))
+        return TRUE;
+    refusal_set(error, 400, "M_BAD_JSON", "%s must be %s", key, what);
+    return FALSE;
+}
+
+static gboolean is_string(const cJSON *item) { return cJSON_IsString(item); }
+static gboolean is_object(const cJSON *item) { return cJSON_IsObject(item); }
+static gboolean is_array(const cJSON *item) { return cJSON_IsArray(item); }
+static gboolean is_bool(const cJSON *item) { return cJSON_IsBool(item); }
+
+static gboolean
+check_body(const cJSON *body, GError **error)
+{
+    const cJSON *third_party = json_get_array(body, "invite_3pid");
+
+    if (!check_member(body, "name", is_string, "a string", error) ||
+        !check_member(body, "topic", is_string, "a string", error) ||
+        !check_member(body, "preset", is_string, "a string", error) ||
+        !check_member(body, "visibility", is_string, "a string", error) ||
+        !check_member(body, "room_version", is_string, "a string", error) ||
+        !check_member(body, "room_alias_name", is_string, "a string", error) ||
+        !check_member(body, "is_direct", is_bool, "true or false", error) ||
+        !check_member(body, "invite", is_array, "an array of user IDs", error) ||
+        !check_member(body, "initial_state", is_array, "an array of state events", error) ||
+        !check_member(body, "creation_content", is_object, "an object", error) ||
+        !check_member(body, "power_level_content_override", is_object, "an object", error))
+        return FALSE;
+    if (third_party != NULL && cJSON_GetArraySize(third_party) > 0) {
+        refusal_set(error, 403, "M_FORBIDDEN",
+                    "This server invites by user ID only; it uses no identity server");
+        return FALSE;
+    }
+    if (json_get_string(body, "room_alias_name") != NULL) {
+        refusal_set(error, 400, "M_UNKNOWN", "This server does not keep room aliases yet");
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean
+check_invites(const Request *request, const cJSON *invites, GError **error)
+{
+    const cJSON *item;
+
+    if (cJSON_GetArraySize(invites) > INVITES_MAX) {
+        refusal_set(error, 400, "M_INVALID_PARAM", "At most %d users can be invited at once",
+                    INVITES_MAX);
+        return FALSE;
+    }
+    cJSON_ArrayForEach(item, invites)
+    {
+        if (!cJSON_IsString(item) || !identifier_user_id_valid(item->valuestring)) {
+            refusal_set(error, 400, "M_INVALID_PARAM",
+                        "invite must hold whole user IDs like @name:server");
+            return FALSE;
+        }
+        if (g_str_equal(item->valuestring, request_user_id(request))) {
+            refusal_set(error, 400, "M_INVALID_PARAM", "You cannot invite yourself");
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+check_initial_state(const cJSON *initial_state, GError **error)
+{
+    const cJSON *item;
+
+    if (cJSON_GetArraySize(initial_state) > INITIAL_STATE_MAX) {
+        refusal_set(error, 400, "M_INVALID_PARAM", "initial_state holds more than %d events",
+                    INITIAL_STATE_MAX);
+        return FALSE;
+    }
+    cJSON_ArrayForEach(item, initial_state)
+    {
+        const char *type = json_get_string(item, "type");
+        const cJSON *state_key = json_object_get(item, "state_key");
+
+        if (type == NULL || json_get_object(item, "content") == NULL ||
+            (state_key != NULL && !cJSON_IsString(state_key))) {
+            refusal_set(error, 400, "M_BAD_JSON",
+                        "Each event of initial_state needs a type and a content");
+            return FALSE;
+        }
+        if (g_str_equal(type, "m.room.create") || g_str_equal(type, "m.room.member")) {
+            refusal_set(error, 400, "M_INVALID_PARAM", "initial_state cannot hold %s", type);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* ---- the events ---- */
+
+static cJSON *
+object_with(const char *key, const char *value)
+{
+    cJSON *object = cJSON_CreateObject();
+
+    cJSON_AddItemToObject(object, key, cJSON_CreateString(value));
+    return object;
+}
+
+static gboolean
+array_has(const cJSON *array, const char *text)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, array)
+    {
+        if (cJSON_IsString(item) && g_str_equal(item->valuestring, text))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static cJSON *
+create_content(const cJSON *body, const Preset *preset, const char *version)
+{
+    const cJSON *asked = json_get_object(body, "creation_content");
+    cJSON *content = asked != NULL ? cJSON_Duplicate(asked, TRUE) : cJSON_CreateObject();
+    const cJSON *item;
+
+    cJSON_DeleteItemFromObjectCaseSensitive(content, "creator");
+    cJSON_DeleteItemFromObjectCaseSensitive(content, "room_version");
+    cJSON_AddItemToObject(content, "room_version", cJSON_CreateString(version));
+    if (preset->trusted && json_get_array(body, "invite") != NULL) {
+        const cJSON *given = json_get_array(content, "additional_creators");
+        cJSON *creators = given != NULL ? cJSON_Duplicate(given, TRUE) : cJSON_CreateArray();
+
+        cJSON_ArrayForEach(item, json_get_array(body, "invite"))
+        {
+            if (!array_has(creators, item->valuestring))
+                cJSON_AddItemToArray(creators, cJSON_CreateString(item->valuestring));
+        }
+        cJSON_DeleteItemFromObjectCaseSensitive(content, "additional_creators");
+        if (cJSON_GetArraySize(creators) > 0)
+            cJSON_AddItemToObject(content, "additional_creators", creators);
+        else
+            cJSON_Delete(creators);
+    }
+    return content;
+}
+
+/* Version 12: creators stand above every level, so no user is listed; the tombstone stands above
+ * state_default. */
+static cJSON *
+power_levels_content(const cJSON *body)
+{
+    static const struct {
+        const char *key;
+        int level;
+    } levels[] = {
+        {"ban", 50},     {"events_default", 0}, {"invite", 0},        {"kick", 50},
+        {"redact", 50},  {"state_default", 50}, {"users_default", 0},
+    }, events[] = {
+        {"m.room.avatar", 50},          {"m.room.canonical_alias", 50},
+        {"m.room.encryption", 100},     {"m.room.history_visibility", 100},
+        {"m.room.name", 50},            {"m.room.power_levels", 100},
+        {"m.room.server_acl", 100},     {"m.room.tombstone", 150},
+    };
+    const cJSON *override = json_get_object(body, "power_level_content_override");
+    cJSON *content = cJSON_CreateObject();
+    cJSON *by_type = cJSON_CreateObject();
+    const cJSON *item;
+
+    for (guint i = 0; i < G_N_ELEMENTS(levels); i++)
+        cJSON_AddItemToObject(content, levels[i].key, cJSON_CreateNumber(levels[i].level));
+    for (guint i = 0; i < G_N_ELEMENTS(events); i++)
+        cJSON_AddItemToObject(by_type, events[i].key, cJSON_CreateNumber(events[i].level));
+    cJSON_AddItemToObject(content, "events", by_type);
+    cJSON_AddItemToObject(content, "users", cJSON_CreateObject());
+    cJSON_ArrayForEach(item, override)
+    {
+        cJSON_DeleteItemFromObjectCaseSensitive(content, item->string);
+        cJSON_AddItemToObject(content, item->string, cJSON_Duplicate(item, TRUE));
+    }
+    return content;
+}
+
+static gboolean
+initial_state_sets(const cJSON *body, const char *type)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, json_get_array(body, "initial_state"))
+    {
+        const char *state_key = json_get_string(item, "state_key");
+
+        if (g_str_equal(json_get_string(item, "type"), type) &&
+            (state_key == NULL || state_key[0] == '\0'))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void
+add_preset(RoomsProposal *proposal, const cJSON *body, const Preset *preset)
+{
+    if (!initial_state_sets(body, "m.room.join_rules"))
+        rooms_proposal_add(proposal, "m.room.join_rules", "",
+                           object_with("join_rule", preset->join_rule));
+    if (!initial_state_sets(body, "m.room.history_visibility"))
+        rooms_proposal_add(proposal, "m.room.history_visibility", "",
+                           object_with("history_visibility", "shared"));
+    if (!initial_state_sets(body, "m.room.guest_access"))
+        rooms_proposal_add(proposal, "m.room.guest_access", "",
+                           object_with("guest_access", preset->guest_access));
+}
+
+static void
+add_initial_state(RoomsProposal *proposal, const cJSON *body)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, json_get_array(body, "initial_state"))
+    {
+        const char *type = json_get_string(item, "type");
+        const char *state_key = json_get_string(item, "state_key");
+
+        if ((g_str_equal(type, "m.room.name") && json_get_string(body, "name") != NULL) ||
+            (g_str_equal(type, "m.room.topic") && json_get_string(body, "topic") != NULL))
+            continue;
+        rooms_proposal_add(proposal, type, state_key != NULL ? state_key : "",
+                           cJSON_Duplicate(json_get_object(item, "content"), TRUE));
+    }
+}
+
+static cJSON *
+topic_content(const char *topic)
+{
+    cJSON *content = object_with("topic", topic);
+    cJSON *rich = cJSON_CreateObject();
+    cJSON *texts = cJSON_CreateArray();
+    cJSON *text = object_with("body", topic);
+
+    cJSON_AddItemToObject(text, "mimetype", cJSON_CreateString("text/plain"));
+    cJSON_AddItemToArray(texts, text);
+    cJSON_AddItemToObject(rich, "m.text", texts);
+    cJSON_AddItemToObject(content, "m.topic", rich);
+    return content;
+}
+
+static gboolean
+add_local_invites(Request *request, RoomsProposal *proposal, const cJSON *body, GError **error)
+{
+    Server *server = request_server(request);
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, json_get_array(body, "invite"))
+    {
+        cJSON *content;
+
+        if (!is_local_user(server, item->valuestring))
+            continue;
+        content = invite_content(server, item->valuestring, NULL,
+                                 json_get_boolean(body, "is_direct", FALSE), error);
+        if (content == NULL)
+            return FALSE;
+        rooms_proposal_add(proposal, "m.room.member", item->valuestring, content);
+    }
+    return TRUE;
+}
+
+static RoomsProposal *
+make_proposal(Request *request, const cJSON *body, const Preset *preset, const char *version,
+              GError **error)
+{
+    const char *user_id = request_user_id(request);
+    g_autoptr(RoomsProposal) proposal = rooms_proposal_new(NULL, user_id);
+    cJSON *join = member_content(request_server(request), user_id, "join", NULL, error);
+
+    if (join == NULL)
+        return NULL;
+    rooms_proposal_add(proposal, "m.room.create", "", create_content(body, preset, version));
+    rooms_proposal_add(proposal, "m.room.member", user_id, join);
+    if (!initial_state_sets(body, "m.room.power_levels"))
+        rooms_proposal_add(proposal, "m.room.power_levels", "", power_levels_content(body));
+    add_preset(proposal, body, preset);
+    add_initial_state(proposal, body);
+    if (json_get_string(body, "name") != NULL)
+        rooms_proposal_add(proposal, "m.room.name", "",
+                           object_with("name", json_get_string(body, "name")));
+    if (json_get_string(body, "topic") != NULL)
+        rooms_proposal_add(proposal, "m.room.topic", "",
+                           topic_content(json_get_string(body, "topic")));
+    if (!add_local_invites(request, proposal, body, error))
+        return NULL;
+    return g_steal_pointer(&proposal);
+}
+
+/* ---- the request ---- */
+
+typedef struct {
+    Request *request;
+    char *room_id;
+    GQueue *remote; /* char *: users of other servers, invited one after another once the room is there */
+    gboolean is_direct;
+} Creation;
+
+static void
+creation_free(gpointer data)
+{
+    Creation *creation = data;
+
+    g_free(creation->room_id);
+    g_queue_free_full(creation->remote, g_free);
+    g_free(creation);
+}
+
+static Response *invite_next(Request *request, gpointer data, GError **error);
+
+/* An invite that its server does not take does not undo the room: the client sees who is in it. */
+static void
+invite_done(const char *room_id, gint64 position, const GError *error, gpointer data)
+{
+    Creation *creation = data;
+
+    if (error != NULL)
+        g_debug("an invite into the new room %s failed: %s", creation->room_id, error->message);
+    request_continue(creation->request, invite_next, creation, NULL);
+}
+
+static Response *
+invite_next(Request *request, gpointer data, GError **error)
+{
+    Creation *creation = data;
+    g_autofree char *user_id = g_queue_pop_head(creation->remote);
+
+    if (user_id == NULL)
+        return room_id_response(creation->room_id);
+    return invite_remote(request, creation->room_id, user_id, NULL, creation->is_direct,
+                         invite_done, creation, error)
+               ? RESPONSE_LATER
+               : NULL;
+}
+
+static void
+created(const RoomsOutcome *outcome, const GError *error, gpointer data)
+{
+    Creation *creation = data;
+
+    if (error != NULL) {
+        request_answer(creation->request, NULL, error);
+    } else if (g_queue_is_empty(creation->remote)) {
+        request_answer(creation->request, room_answer_room_id(outcome), NULL);
+    } else {
+        creation->room_id = g_strdup(outcome->room_id);
+        request_continue(creation->request, invite_next, creation, NULL);
+    }
+}
+
+Response *room_create_post(Request *request, GError **error);
+
+Response *
+room_create_post(Request *request, GError **error)
+{
+    Server *server = request_server(request);
+    const cJSON *body = request_json(request);
+    const char *version = json_get_string(body, "room_version");
+    const Preset *preset;
+    g_autoptr(RoomsProposal) proposal = NULL;
+    Creation *creation;
+    const cJSON *item;
+
+    if (!check_body(body, error) ||
+        !check_invites(request, json_get_array(body, "invite"), error) ||
+        !check_initial_state(json_get_array(body, "initial_state"), error))
+        return NULL;
+    if (version == NULL)
+        version = room_version_default()->id;
+    if (room_version_find_supported(version) == NULL)
+        return response_error(400, "M_UNSUPPORTED_ROOM_VERSION",
+                              "This server makes rooms of version %s only",
+                              room_version_default()->id);
+    preset = find_preset(body, error);
+    proposal = preset != NULL ? make_proposal(request, body, preset, version, error) : NULL;
+    if (proposal == NULL)
+        return NULL;
+    creation = g_new0(Creation, 1);
+    creation->request = request;
+    creation->remote = g_queue_new();
+    creation->is_direct = json_get_boolean(body, "is_direct", FALSE);
+    request_keep(request, creation, creation_free);
+    cJSON_ArrayForEach(item, json_get_array(body, "invite"))
+    {
+        if (!is_local_user(server, item->valuestring))
+            g_queue_push_tail(creation->remote, g_strdup(item->valuestring));
+    }
+    rooms_propose(server->rooms, g_steal_pointer(&proposal), created, creation);
+    return RESPONSE_LATER;
+}

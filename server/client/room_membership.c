@@ -1,0 +1,388 @@
+/* Who comes and goes: join, invite, leave, kick, ban, unban, forget. */
+#include "server/client/room_call.h"
+#include "server/client/room_invite.h"
+#include "server/client/room_routes.h"
+
+#define VIA_MAX 10
+
+/* ---- parking while partners are asked ---- */
+
+/* Answers {} or {"room_id"}. */
+static void
+answer_empty(const char *room_id, gint64 position, const GError *error, gpointer data)
+{
+    request_answer(data, error == NULL ? response_empty_object() : NULL, error);
+}
+
+static void
+answer_room_id(const char *room_id, gint64 position, const GError *error, gpointer data)
+{
+    request_answer(data, error == NULL ? room_id_response(room_id) : NULL, error);
+}
+
+/* ---- join ---- */
+
+/* Servers that may know the room: those that the client names, then the inviter's.  Free with g_strfreev. */
+static char **
+servers_to_ask(Request *request, const char *room_id, GError **error)
+{
+    Server *server = request_server(request);
+    g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+    g_autoptr(StoredInvite) invite = NULL;
+    g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+    const char *inviter;
+    guint count = 0;
+
+    if (connection == NULL || !membership_store_find_invite(connection, request_user_id(request),
+                                                            room_id, &invite, error))
+        return NULL;
+    inviter = invite != NULL ? identifier_server(invite->sender) : NULL;
+    if (inviter != NULL)
+        g_strv_builder_add(names, inviter);
+    for (guint list = 0; list < 2; list++) {
+        const char *const *via = request_query_all(request, list == 0 ? "via" : "server_name");
+
+        for (guint i = 0; via != NULL && via[i] != NULL && count < VIA_MAX; i++, count++)
+            if (g_strcmp0(via[i], inviter) != 0 && g_strcmp0(via[i], server->name) != 0 &&
+                identifier_server_name_valid(via[i]))
+                g_strv_builder_add(names, via[i]);
+    }
+    return g_strv_builder_end(names);
+}
+
+/* More than the membership itself, for the event that a partner's template becomes. */
+static cJSON *
+content_beside(Request *request, const char *membership, GError **error)
+{
+    cJSON *content = member_content(request_server(request), request_user_id(request), membership,
+                                    body_reason(request_json(request)), error);
+
+    if (content != NULL)
+        cJSON_DeleteItemFromObjectCaseSensitive(content, "membership");
+    return content;
+}
+
+static Response *
+join_from_outside(Request *request, const char *room_id, GError **error)
+{
+    Server *server = request_server(request);
+    g_auto(GStrv) via = servers_to_ask(request, room_id, error);
+    g_autoptr(cJSON) content = NULL;
+
+    if (via == NULL)
+        return NULL;
+    if (via[0] == NULL || server->outgoing == NULL)
+        return response_error(404, "M_NOT_FOUND",
+                              "This server does not know that room, and the request names no "
+                              "server (via) that might");
+    content = content_beside(request, "join", error);
+    if (content == NULL)
+        return NULL;
+    outgoing_join(server->outgoing, room_id, request_user_id(request), content,
+                  (const char *const *)via, answer_room_id, request);
+    return RESPONSE_LATER;
+}
+
+static Response *
+join(Request *request, const char *room_id, GError **error)
+{
+    Server *server = request_server(request);
+    const char *user_id = request_user_id(request);
+    g_autofree char *membership = NULL;
+    RoomsProposal *proposal;
+    gboolean here = FALSE;
+    cJSON *content;
+
+    if (!identifier_room_id_valid(room_id))
+        return response_error(400, "M_INVALID_PARAM", "That is no room ID");
+    if (!rooms_server_in_room(server->rooms, room_id, server->name, &here, error))
+        return NULL;
+    if (!here)
+        return join_from_outside(request, room_id, error);
+    if (!room_membership(server, room_id, user_id, &membership, error))
+        return NULL;
+    if (g_strcmp0(membership, "join") == 0)
+        return room_id_response(room_id);
+    content = member_content(server, user_id, "join", body_reason(request_json(request)), error);
+    if (content == NULL)
+        return NULL;
+    proposal = rooms_proposal_new(room_id, user_id);
+    rooms_proposal_add(proposal, "m.room.member", user_id, content);
+    return room_call(request, proposal, room_answer_room_id);
+}
+
+Response *
+room_join_post(Request *request, GError **error)
+{
+    return join(request, request_path(request, "roomId"), error);
+}
+
+Response *
+room_join_by_alias_post(Request *request, GError **error)
+{
+    const char *room = request_path(request, "roomIdOrAlias");
+
+    if (room[0] == '#')
+        return response_error(404, "M_NOT_FOUND", "This server knows no such room alias");
+    return join(request, room, error);
+}
+
+/* ---- leave ---- */
+
+static Response *
+leave_from_outside(Request *request, const char *room_id, GError **error)
+{
+    Server *server = request_server(request);
+    g_auto(GStrv) via = servers_to_ask(request, room_id, error);
+    g_autoptr(cJSON) content = NULL;
+
+    if (via == NULL)
+        return NULL;
+    if (via[0] == NULL || server->outgoing == NULL)
+        return response_error(403, "M_FORBIDDEN", "You are not in that room");
+    content = content_beside(request, "leave", error);
+    if (content == NULL)
+        return NULL;
+    outgoing_leave(server->outgoing, room_id, request_user_id(request), content,
+                   (const char *const *)via, answer_empty, request);
+    return RESPONSE_LATER;
+}
+
+static cJSON *
+plain_member_content(const char *membership, const char *reason)
+{
+    cJSON *content = cJSON_CreateObject();
+
+    cJSON_AddItemToObject(content, "membership", cJSON_CreateString(membership));
+    if (reason != NULL)
+        cJSON_AddItemToObject(content, "reason", cJSON_CreateString(reason));
+    return content;
+}
+
+Response *
+room_leave_post(Request *request, GError **error)
+{
+    Server *server = request_server(request);
+    const char *room_id = request_path(request, "roomId");
+    const char *user_id = request_user_id(request);
+    g_autofree char *membership = NULL;
+    RoomsProposal *proposal;
+    gboolean here = FALSE;
+
+    if (!rooms_server_in_room(server->rooms, room_id, server->name, &here, error))
+        return NULL;
+    if (!here)
+        return leave_from_outside(request, room_id, error);
+    if (!room_membership(server, room_id, user_id, &membership, error))
+        return NULL;
+    if (g_strcmp0(membership, "leave") == 0)
+        return response_empty_object();
+    proposal = rooms_proposal_new(room_id, user_id);
+    rooms_proposal_add(proposal, "m.room.member", user_id,
+                       plain_member_content("leave", body_reason(request_json(request))));
+    return room_call(request, proposal, room_answer_empty);
+}
+
+/* ---- invite ---- */
+
+cJSON *
+invite_content(Server *server, const char *user_id, const char *reason, gboolean is_direct,
+               GError **error)
+{
+    cJSON *content = is_local_user(server, user_id)
+                         ? member_content(server, user_id, "invite", reason, error)
+                         : plain_member_content("invite", reason);
+
+    if (content != NULL && is_direct)
+        cJSON_AddItemToObject(content, "is_direct", cJSON_CreateTrue());
+    return content;
+}
+
+gboolean
+invite_remote(Request *request, const char *room_id, const char *user_id, const char *reason,
+              gboolean is_direct, OutgoingDone done, gpointer data, GError **error)
+{
+    Server *server = request_server(request);
+    g_autoptr(cJSON) content = invite_content(server, user_id, reason, is_direct, error);
+
+    if (content == NULL)
+        return FALSE;
+    if (server->outgoing == NULL) {
+        refusal_set(error, 403, "M_FORBIDDEN", "This server does not federate");
+        return FALSE;
+    }
+    cJSON_DeleteItemFromObjectCaseSensitive(content, "membership");
+    outgoing_invite(server->outgoing, room_id, request_user_id(request), user_id, content, done,
+                    data);
+    return TRUE;
+}
+
+Response *
+room_invite_post(Request *request, GError **error)
+{
+    Server *server = request_server(request);
+    const cJSON *body = request_json(request);
+    const char *room_id = request_path(request, "roomId");
+    const char *user_id;
+    g_autofree char *membership = NULL;
+    RoomsProposal *proposal;
+    cJSON *content;
+
+    if (json_object_get(body, "id_server") != NULL || json_object_get(body, "medium") != NULL)
+        return response_error(403, "M_FORBIDDEN",
+                              "This server invites by user ID only; it uses no identity server");
+    user_id = require_user_id(body, error);
+    if (user_id == NULL || !room_membership(server, room_id, user_id, &membership, error))
+        return NULL;
+    if (g_strcmp0(membership, "join") == 0)
+        return response_error(403, "M_FORBIDDEN", "%s is in the room already", user_id);
+    if (g_strcmp0(membership, "ban") == 0)
+        return response_error(403, "M_FORBIDDEN", "%s is banned from the room", user_id);
+    if (!is_local_user(server, user_id))
+        return invite_remote(request, room_id, user_id, body_reason(body), FALSE, answer_empty,
+                             request, error)
+                   ? RESPONSE_LATER
+                   : NULL;
+    content = invite_content(server, user_id, body_reason(body), FALSE, error);
+    if (content == NULL)
+        return NULL;
+    proposal = rooms_proposal_new(room_id, request_user_id(request));
+    rooms_proposal_add(proposal, "m.room.member", user_id, content);
+    return room_call(request, proposal, room_answer_empty);
+}
+
+/* ---- kick, ban, unban ---- */
+
+static Response *
+change_other(Request *request, const char *user_id, const char *membership)
+{
+    RoomsProposal *proposal =
+        rooms_proposal_new(request_path(request, "roomId"), request_user_id(request));
+
+    rooms_proposal_add(proposal, "m.room.member", user_id,
+                       plain_member_content(membership, body_reason(request_json(request))));
+    return room_call(request, proposal, room_answer_empty);
+}
+
+Response *
+room_kick_post(Request *request, GError **error)
+{
+    const char *user_id = require_user_id(request_json(request), error);
+    g_autofree char *membership = NULL;
+
+    if (user_id == NULL || !room_membership(request_server(request),
+                                            request_path(request, "roomId"), user_id, &membership,
+                                            error))
+        return NULL;
+    if (g_strcmp0(membership, "join") != 0 && g_strcmp0(membership, "invite") != 0 &&
+        g_strcmp0(membership, "knock") != 0)
+        return response_error(403, "M_FORBIDDEN", "%s is not in the room", user_id);
+    return change_other(request, user_id, "leave");
+}
+
+Response *
+room_ban_post(Request *request, GError **error)
+{
+    const char *user_id = require_user_id(request_json(request), error);
+
+    return user_id != NULL ? change_other(request, user_id, "ban") : NULL;
+}
+
+Response *
+room_unban_post(Request *request, GError **error)
+{
+    const char *user_id = require_user_id(request_json(request), error);
+    g_autofree char *membership = NULL;
+
+    if (user_id == NULL || !room_membership(request_server(request),
+                                            request_path(request, "roomId"), user_id, &membership,
+                                            error))
+        return NULL;
+    if (g_strcmp0(membership, "ban") != 0)
+        return response_error(403, "M_FORBIDDEN", "%s is not banned from the room", user_id);
+    return change_other(request, user_id, "leave");
+}
+
+/* ---- forget ---- */
+
+typedef struct {
+    Request *request;
+    char *room_id;
+    char *user_id;
+} Forgetting;
+
+static gboolean
+forget_apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    const Forgetting *forgetting = data;
+
+    membership_store_forget(batch, forgetting->room_id, forgetting->user_id);
+    lane_batch_log(batch, log_entry_new(LOG_ROOM_FORGOTTEN, forgetting->room_id,
+                                        forgetting->user_id, NULL));
+    return TRUE;
+}
+
+static void
+forget_done(gpointer data, gint64 position, const GError *error)
+{
+    Forgetting *forgetting = data;
+
+    request_answer(forgetting->request, error == NULL ? response_empty_object() : NULL, error);
+    g_free(forgetting->room_id);
+    g_free(forgetting->user_id);
+    g_free(forgetting);
+}
+
+Response *
+room_forget_post(Request *request, GError **error)
+{
+    Server *server = request_server(request);
+    const char *room_id = request_path(request, "roomId");
+    const char *user_id = request_user_id(request);
+    g_autofree char *membership = NULL;
+    Forgetting *forgetting;
+
+    if (!room_membership(server, room_id, user_id, &membership, error))
+        return NULL;
+    if (membership == NULL)
+        return response_empty_object();
+    if (!g_str_equal(membership, "leave") && !g_str_equal(membership, "ban"))
+        return response_error(400, "M_UNKNOWN", "Leave the room before you forget it");
+    forgetting = g_new0(Forgetting, 1);
+    forgetting->request = request;
+    forgetting->room_id = g_strdup(room_id);
+    forgetting->user_id = g_strdup(user_id);
+    if (!lane_submit(server->lane, forget_apply, forget_done, forgetting, error)) {
+        g_free(forgetting->room_id);
+        g_free(forgetting->user_id);
+        g_free(forgetting);
+        return NULL;
+    }
+    return RESPONSE_LATER;
+}
+
+/* ---- where the caller is ---- */
+
+Response *
+room_joined_rooms_get(Request *request, GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
+    g_autoptr(GPtrArray) rows =
+        connection != NULL
+            ? membership_store_rooms(connection, request_user_id(request), "join", error)
+            : NULL;
+    GString *body;
+
+    if (rows == NULL)
+        return NULL;
+    body = g_string_new("{\"joined_rooms\":[");
+    for (guint i = 0; i < rows->len; i++) {
+        const StoredMembership *row = g_ptr_array_index(rows, i);
+
+        if (i > 0)
+            g_string_append_c(body, ',');
+        json_append_string(body, row->room_id);
+    }
+    g_string_append(body, "]}");
+    return response_json(200, body);
+}

@@ -1,0 +1,43 @@
+#include "server/client/room_routes.h"
+
+#define ROUTE(method, path, rate, body, handler)                                                   \
+    {method, "/_matrix/client/v3" path, LISTEN_CLIENT, CALLER_USER, rate, body, handler}
+
+const Route room_routes[] = {
+    ROUTE("POST", "/createRoom", RATE_INVITE, BODY_JSON_OPTIONAL, room_create_post),
+    ROUTE("PUT", "/rooms/{roomId}/send/{eventType}/{txnId}", RATE_MESSAGE, BODY_JSON,
+          room_message_put),
+    ROUTE("PUT", "/rooms/{roomId}/redact/{eventId}/{txnId}", RATE_MESSAGE, BODY_JSON_OPTIONAL,
+          room_redaction_put),
+    ROUTE("PUT", "/rooms/{roomId}/state/{eventType}/{stateKey}", RATE_MESSAGE, BODY_JSON,
+          room_state_put),
+    ROUTE("PUT", "/rooms/{roomId}/state/{eventType}", RATE_MESSAGE, BODY_JSON,
+          room_state_put_without_key),
+    ROUTE("GET", "/rooms/{roomId}/state", RATE_NONE, BODY_NONE, room_state_get),
+    ROUTE("GET", "/rooms/{roomId}/state/{eventType}/{stateKey}", RATE_NONE, BODY_NONE,
+          room_state_event_get),
+    ROUTE("GET", "/rooms/{roomId}/state/{eventType}", RATE_NONE, BODY_NONE,
+          room_state_event_get_without_key),
+    ROUTE("POST", "/join/{roomIdOrAlias}", RATE_INVITE, BODY_JSON_OPTIONAL,
+          room_join_by_alias_post),
+    ROUTE("POST", "/rooms/{roomId}/join", RATE_INVITE, BODY_JSON_OPTIONAL, room_join_post),
+    ROUTE("POST", "/rooms/{roomId}/leave", RATE_NONE, BODY_JSON_OPTIONAL, room_leave_post),
+    ROUTE("POST", "/rooms/{roomId}/invite", RATE_INVITE, BODY_JSON, room_invite_post),
+    ROUTE("POST", "/rooms/{roomId}/kick", RATE_MESSAGE, BODY_JSON, room_kick_post),
+    ROUTE("POST", "/rooms/{roomId}/ban", RATE_MESSAGE, BODY_JSON, room_ban_post),
+    ROUTE("POST", "/rooms/{roomId}/unban", RATE_MESSAGE, BODY_JSON, room_unban_post),
+    ROUTE("POST", "/rooms/{roomId}/forget", RATE_NONE, BODY_JSON_OPTIONAL, room_forget_post),
+    ROUTE("GET", "/joined_rooms", RATE_NONE, BODY_NONE, room_joined_rooms_get),
+    ROUTE("GET", "/rooms/{roomId}/members", RATE_NONE, BODY_NONE, room_members_get),
+    ROUTE("GET", "/rooms/{roomId}/joined_members", RATE_NONE, BODY_NONE,
+          room_joined_members_get),
+    ROUTE("GET", "/rooms/{roomId}/event/{eventId}", RATE_NONE, BODY_NONE, room_event_get),
+    ROUTE("GET", "/rooms/{roomId}/context/{eventId}", RATE_NONE, BODY_NONE, room_context_get),
+    ROUTE("GET", "/rooms/{roomId}/messages", RATE_NONE, BODY_NONE, room_messages_get),
+    ROUTE("GET", "/profile/{userId}", RATE_NONE, BODY_NONE, profile_get),
+    ROUTE("GET", "/profile/{userId}/{keyName}", RATE_NONE, BODY_NONE, profile_field_get),
+    ROUTE("PUT", "/profile/{userId}/{keyName}", RATE_MESSAGE, BODY_JSON, profile_field_put),
+    ROUTE("DELETE", "/profile/{userId}/{keyName}", RATE_MESSAGE, BODY_NONE,
+          profile_field_delete),
+    {0},
+};
