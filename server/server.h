@@ -23,6 +23,7 @@ typedef struct Transactions Transactions;   /* federation/transaction.h: what pa
 typedef struct SyncHub SyncHub;             /* server/client/sync_hub.h: who waits for what */
 typedef struct Filters Filters;             /* server/client/filter.h */
 typedef struct Typing Typing;               /* server/client/typing.h */
+typedef struct RoomTransactions RoomTransactions; /* server/client/room_transactions.h */
 
 typedef struct Server {
     Config *config;
@@ -44,4 +45,5 @@ typedef struct Server {
     SyncHub *sync;
     Filters *filters;
     Typing *typing;
+    RoomTransactions *room_transactions;
 } Server;

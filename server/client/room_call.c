@@ -83,8 +83,7 @@ room_membership(Server *server, const char *room_id, const char *user_id, char *
     g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
     g_autoptr(StoredMembership) row = NULL;
 
-    if (connection == NULL ||
-        !membership_store_find(connection, room_id, user_id, &row, error))
+    if (connection == NULL || !membership_store_find(connection, room_id, user_id, &row, error))
         return FALSE;
     *ret_membership = row != NULL ? g_strdup(row->membership) : NULL;
     return TRUE;
@@ -111,8 +110,7 @@ access_as_left(Server *server, const char *room_id, const StoredMembership *row,
     if (g_strcmp0(was, "join") != 0)
         return TRUE;
     connection = store_borrow(server->pool, error);
-    if (connection == NULL ||
-        !event_store_find(connection, room_id, row->event_id, &stored, error))
+    if (connection == NULL || !event_store_find(connection, room_id, row->event_id, &stored, error))
         return FALSE;
     access->until = stored != NULL ? stored->position : 0;
     access->standing = "join";
@@ -130,9 +128,9 @@ is_world_readable(Server *server, const char *room_id, GBytes *root, gboolean *r
     if (!rooms_state_find(server->rooms, room_id, root, "m.room.history_visibility", "",
                           &visibility, error))
         return FALSE;
-    *ret_is = visibility != NULL &&
-              g_strcmp0(json_get_string(visibility->content, "history_visibility"),
-                        "world_readable") == 0;
+    *ret_is =
+        visibility != NULL && g_strcmp0(json_get_string(visibility->content, "history_visibility"),
+                                        "world_readable") == 0;
     return TRUE;
 }
 

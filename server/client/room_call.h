@@ -13,7 +13,8 @@
 /* Makes the answer from what was committed; on the lane thread, so no waiting. */
 typedef Response *(*RoomAnswer)(const RoomsOutcome *outcome);
 
-/* Hands @proposal (consumed) to the rooms; the request answers itself when it is durable or refused. */
+/* Hands @proposal (consumed) to the rooms; the request answers itself when it is durable or
+ * refused. */
 Response *room_call(Request *request, RoomsProposal *proposal, RoomAnswer answer);
 
 Response *room_answer_event_id(const RoomsOutcome *outcome); /* {"event_id": …} of the first */
@@ -23,11 +24,12 @@ Response *room_id_response(const char *room_id);
 
 /* What the caller may read of a room. */
 typedef struct {
-    char *membership;  /* now; NULL when there is none */
-    GBytes *root;      /* of the state that is theirs: the current one, or that of when they left */
-    gint64 until;      /* nothing of the log after this position; G_MAXINT64 when joined */
+    char *membership; /* now; NULL when there is none */
+    GBytes *root;     /* of the state that is theirs: the current one, or that of when they left */
+    gint64 until;     /* nothing of the log after this position; G_MAXINT64 when joined */
     gboolean joined;
-    const char *standing; /* for rooms_visible_to_user: "join" for who is or was joined; else NULL */
+    const char
+        *standing; /* for rooms_visible_to_user: "join" for who is or was joined; else NULL */
 } RoomAccess;
 
 void room_access_clear(RoomAccess *access);
@@ -39,7 +41,8 @@ gboolean room_access(Request *request, const char *room_id, RoomAccess *ret_acce
 gboolean room_membership(Server *server, const char *room_id, const char *user_id,
                          char **ret_membership, GError **error);
 
-/* The content of a member event of local @user_id with the profile's name and picture; @reason may be NULL. */
+/* The content of a member event of local @user_id with the profile's name and picture; @reason may
+ * be NULL. */
 cJSON *member_content(Server *server, const char *user_id, const char *membership,
                       const char *reason, GError **error);
 

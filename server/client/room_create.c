@@ -26,7 +26,7 @@ find_preset(const cJSON *body, GError **error)
 
     if (name == NULL)
         name = g_strcmp0(json_get_string(body, "visibility"), "public") == 0 ? "public_chat"
-                                                                            : "private_chat";
+                                                                             : "private_chat";
     for (guint i = 0; i < G_N_ELEMENTS(presets); i++)
         if (g_str_equal(presets[i].name, name))
             return &presets[i];
@@ -49,10 +49,26 @@ check_member(const cJSON *body, const char *key, gboolean (*is)(const cJSON *ite
     return FALSE;
 }
 
-static gboolean is_string(const cJSON *item) { return cJSON_IsString(item); }
-static gboolean is_object(const cJSON *item) { return cJSON_IsObject(item); }
-static gboolean is_array(const cJSON *item) { return cJSON_IsArray(item); }
-static gboolean is_bool(const cJSON *item) { return cJSON_IsBool(item); }
+static gboolean
+is_string(const cJSON *item)
+{
+    return cJSON_IsString(item);
+}
+static gboolean
+is_object(const cJSON *item)
+{
+    return cJSON_IsObject(item);
+}
+static gboolean
+is_array(const cJSON *item)
+{
+    return cJSON_IsArray(item);
+}
+static gboolean
+is_bool(const cJSON *item)
+{
+    return cJSON_IsBool(item);
+}
 
 static gboolean
 check_body(const cJSON *body, GError **error)
@@ -197,15 +213,17 @@ power_levels_content(const cJSON *body)
     static const struct {
         const char *key;
         int level;
-    } levels[] = {
-        {"ban", 50},     {"events_default", 0}, {"invite", 0},        {"kick", 50},
-        {"redact", 50},  {"state_default", 50}, {"users_default", 0},
-    }, events[] = {
-        {"m.room.avatar", 50},          {"m.room.canonical_alias", 50},
-        {"m.room.encryption", 100},     {"m.room.history_visibility", 100},
-        {"m.room.name", 50},            {"m.room.power_levels", 100},
-        {"m.room.server_acl", 100},     {"m.room.tombstone", 150},
-    };
+    } levels[] =
+        {
+            {"ban", 50},    {"events_default", 0}, {"invite", 0},        {"kick", 50},
+            {"redact", 50}, {"state_default", 50}, {"users_default", 0},
+        },
+      events[] = {
+          {"m.room.avatar", 50},      {"m.room.canonical_alias", 50},
+          {"m.room.encryption", 100}, {"m.room.history_visibility", 100},
+          {"m.room.name", 50},        {"m.room.power_levels", 100},
+          {"m.room.server_acl", 100}, {"m.room.tombstone", 150},
+      };
     const cJSON *override = json_get_object(body, "power_level_content_override");
     cJSON *content = cJSON_CreateObject();
     cJSON *by_type = cJSON_CreateObject();
@@ -341,7 +359,8 @@ make_proposal(Request *request, const cJSON *body, const Preset *preset, const c
 typedef struct {
     Request *request;
     char *room_id;
-    GQueue *remote; /* char *: users of other servers, invited one after another once the room is there */
+    GQueue *remote; /* char *: users of other servers, invited one after another once the room is
+                       there */
     gboolean is_direct;
 } Creation;
 

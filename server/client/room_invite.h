@@ -7,8 +7,8 @@
 /* The content of an invite of @user_id; for a local user with the profile's name and picture. */
 cJSON *invite_content(Server *server, const char *user_id, const char *reason, gboolean is_direct,
                       GError **error);
-/* The caller invites a user of another server, whose server co-signs.  FALSE with @error: @done is not called.  The
- * parked request must answer itself from @done. */
-gboolean invite_remote(Request *request, const char *room_id, const char *user_id,
-                       const char *reason, gboolean is_direct, OutgoingDone done, gpointer data,
-                       GError **error);
+/* The caller invites a user of another server, whose server co-signs.  FALSE with @error: @done is
+ * not called.  The parked request must answer itself from @done. */
+gboolean
+invite_remote(Request *request, const char *room_id, const char *user_id, const char *reason,
+              gboolean is_direct, OutgoingDone done, gpointer data, GError **error);

@@ -22,7 +22,8 @@ answer_room_id(const char *room_id, gint64 position, const GError *error, gpoint
 
 /* ---- join ---- */
 
-/* Servers that may know the room: those that the client names, then the inviter's.  Free with g_strfreev. */
+/* Servers that may know the room: those that the client names, then the inviter's.  Free with
+ * g_strfreev. */
 static char **
 servers_to_ask(Request *request, const char *room_id, GError **error)
 {
@@ -270,9 +271,9 @@ room_kick_post(Request *request, GError **error)
     const char *user_id = require_user_id(request_json(request), error);
     g_autofree char *membership = NULL;
 
-    if (user_id == NULL || !room_membership(request_server(request),
-                                            request_path(request, "roomId"), user_id, &membership,
-                                            error))
+    if (user_id == NULL ||
+        !room_membership(request_server(request), request_path(request, "roomId"), user_id,
+                         &membership, error))
         return NULL;
     if (g_strcmp0(membership, "join") != 0 && g_strcmp0(membership, "invite") != 0 &&
         g_strcmp0(membership, "knock") != 0)
@@ -294,9 +295,9 @@ room_unban_post(Request *request, GError **error)
     const char *user_id = require_user_id(request_json(request), error);
     g_autofree char *membership = NULL;
 
-    if (user_id == NULL || !room_membership(request_server(request),
-                                            request_path(request, "roomId"), user_id, &membership,
-                                            error))
+    if (user_id == NULL ||
+        !room_membership(request_server(request), request_path(request, "roomId"), user_id,
+                         &membership, error))
         return NULL;
     if (g_strcmp0(membership, "ban") != 0)
         return response_error(403, "M_FORBIDDEN", "%s is not banned from the room", user_id);
@@ -317,8 +318,8 @@ forget_apply(LaneBatch *batch, gpointer data, GError **error)
     const Forgetting *forgetting = data;
 
     membership_store_forget(batch, forgetting->room_id, forgetting->user_id);
-    lane_batch_log(batch, log_entry_new(LOG_ROOM_FORGOTTEN, forgetting->room_id,
-                                        forgetting->user_id, NULL));
+    lane_batch_log(
+        batch, log_entry_new(LOG_ROOM_FORGOTTEN, forgetting->room_id, forgetting->user_id, NULL));
     return TRUE;
 }
 

@@ -1,7 +1,9 @@
 #include "server/client/room_routes.h"
 
 #define ROUTE(method, path, rate, body, handler)                                                   \
-    {method, "/_matrix/client/v3" path, LISTEN_CLIENT, CALLER_USER, rate, body, handler}
+    {                                                                                              \
+        method, "/_matrix/client/v3" path, LISTEN_CLIENT, CALLER_USER, rate, body, handler         \
+    }
 
 const Route room_routes[] = {
     ROUTE("POST", "/createRoom", RATE_INVITE, BODY_JSON_OPTIONAL, room_create_post),
@@ -29,15 +31,13 @@ const Route room_routes[] = {
     ROUTE("POST", "/rooms/{roomId}/forget", RATE_NONE, BODY_JSON_OPTIONAL, room_forget_post),
     ROUTE("GET", "/joined_rooms", RATE_NONE, BODY_NONE, room_joined_rooms_get),
     ROUTE("GET", "/rooms/{roomId}/members", RATE_NONE, BODY_NONE, room_members_get),
-    ROUTE("GET", "/rooms/{roomId}/joined_members", RATE_NONE, BODY_NONE,
-          room_joined_members_get),
+    ROUTE("GET", "/rooms/{roomId}/joined_members", RATE_NONE, BODY_NONE, room_joined_members_get),
     ROUTE("GET", "/rooms/{roomId}/event/{eventId}", RATE_NONE, BODY_NONE, room_event_get),
     ROUTE("GET", "/rooms/{roomId}/context/{eventId}", RATE_NONE, BODY_NONE, room_context_get),
     ROUTE("GET", "/rooms/{roomId}/messages", RATE_NONE, BODY_NONE, room_messages_get),
     ROUTE("GET", "/profile/{userId}", RATE_NONE, BODY_NONE, profile_get),
     ROUTE("GET", "/profile/{userId}/{keyName}", RATE_NONE, BODY_NONE, profile_field_get),
     ROUTE("PUT", "/profile/{userId}/{keyName}", RATE_MESSAGE, BODY_JSON, profile_field_put),
-    ROUTE("DELETE", "/profile/{userId}/{keyName}", RATE_MESSAGE, BODY_NONE,
-          profile_field_delete),
+    ROUTE("DELETE", "/profile/{userId}/{keyName}", RATE_MESSAGE, BODY_NONE, profile_field_delete),
     {0},
 };

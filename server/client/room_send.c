@@ -11,8 +11,8 @@
 typedef struct {
     Request *request;
     Server *server;
-    char *scope;  /* the path without the transaction id */
-    char *key;    /* user, device, scope, transaction id */
+    char *scope; /* the path without the transaction id */
+    char *key;   /* user, device, scope, transaction id */
 } Sending;
 
 static void
@@ -33,7 +33,7 @@ sent(const RoomsOutcome *outcome, const GError *error, gpointer data)
         error == NULL ? g_strdup(g_ptr_array_index(outcome->event_ids, 0)) : NULL;
 
     request_answer(sending->request, error == NULL ? room_answer_event_id(outcome) : NULL, error);
-    room_transactions_end(server->transactions, key, event_id, error);
+    room_transactions_end(server->room_transactions, key, event_id, error);
     sending_free(sending);
 }
 
@@ -43,10 +43,9 @@ find_earlier(Request *request, const char *scope, const char *txn_id, char **ret
 {
     g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
 
-    return connection != NULL &&
-           event_store_find_transaction(connection, request_user_id(request),
-                                        request_device_id(request), scope, txn_id, ret_event_id,
-                                        error);
+    return connection != NULL && event_store_find_transaction(connection, request_user_id(request),
+                                                              request_device_id(request), scope,
+                                                              txn_id, ret_event_id, error);
 }
 
 static Response *
@@ -67,22 +66,22 @@ send_once(Request *request, const char *scope, Propose propose, GError **error)
 {
     Server *server = request_server(request);
     const char *txn_id = request_path(request, "txnId");
-    g_autofree char *key = g_strjoin("\n", request_user_id(request), request_device_id(request),
-                                     scope, txn_id, NULL);
+    g_autofree char *key =
+        g_strjoin("\n", request_user_id(request), request_device_id(request), scope, txn_id, NULL);
     g_autofree char *earlier = NULL;
     g_autoptr(RoomsProposal) proposal = NULL;
     g_autoptr(GError) cause = NULL;
     Sending *sending;
 
     if (strlen(txn_id) > TXN_ID_BYTES_MAX)
-        return response_error(400, "M_INVALID_PARAM",
-                              "A transaction ID may have at most %d bytes", TXN_ID_BYTES_MAX);
-    if (!room_transactions_begin(server->transactions, key, request))
+        return response_error(400, "M_INVALID_PARAM", "A transaction ID may have at most %d bytes",
+                              TXN_ID_BYTES_MAX);
+    if (!room_transactions_begin(server->room_transactions, key, request))
         return RESPONSE_LATER;
     if (find_earlier(request, scope, txn_id, &earlier, &cause) && earlier == NULL)
         proposal = propose(request, &cause);
     if (proposal == NULL) {
-        room_transactions_end(server->transactions, key, earlier, cause);
+        room_transactions_end(server->room_transactions, key, earlier, cause);
         if (earlier != NULL)
             return event_id_response(earlier);
         g_propagate_error(error, g_steal_pointer(&cause));
@@ -113,9 +112,8 @@ propose_message(Request *request, GError **error)
 Response *
 room_message_put(Request *request, GError **error)
 {
-    g_autofree char *scope =
-        g_strjoin("/", "send", request_path(request, "roomId"),
-                  request_path(request, "eventType"), NULL);
+    g_autofree char *scope = g_strjoin("/", "send", request_path(request, "roomId"),
+                                       request_path(request, "eventType"), NULL);
 
     return send_once(request, scope, propose_message, error);
 }
