@@ -6,7 +6,8 @@
  * number is missing.  Never in a line: content, tokens, nonces, PINs, national identifiers.
  *
  * For identity/, federation/ and server/.
- * Lock order: the audit head before every other table of identity/ (audit_line() first, then the rest). */
+ * Lock order: the audit head before every other table of identity/ (audit_line() first, then the
+ * rest). */
 #pragma once
 
 #include <cjson/cJSON.h>
@@ -32,8 +33,8 @@ void audit_line_to_batch(LaneBatch *batch, const AuditLine *line);
 /* ---- lines that are an act of their own ---- */
 typedef struct Audit Audit;
 
-/* Borrows @lane.  At most @refusals_max refusals of one (type, rule) a minute get lines of their own;
- * the others are counted in one line when their minute is over. */
+/* Borrows @lane.  At most @refusals_max refusals of one (type, rule) a minute get lines of their
+ * own; the others are counted in one line when their minute is over. */
 Audit *audit_new(Lane *lane, guint refusals_max);
 void audit_free(Audit *audit); /* writes the counts still open; before lane_stop() */
 

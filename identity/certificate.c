@@ -70,15 +70,13 @@ const CertificateRule certificate_rules[] = {
      "sign again, exactly the bytes given"},
     {"not-enrolled", "certificate", "no account here is bound to this very certificate",
      "have an identity officer enrol it"},
-    {"suspended", "account", "the account is suspended",
-     "two identity officers can re-instate it"},
+    {"suspended", "account", "the account is suspended", "two identity officers can re-instate it"},
     {"statement", "enrolment", "the enrolment statement of the account does not hold",
      "have the person enrolled anew by two officers"},
     {"statement-ended", "not_after", "the enrolment has ended", "have the person enrolled anew"},
     {"officer", "officer", "this certificate is not that of an identity officer here",
      "use an officer's certificate"},
-    {"two-persons", "person_ref", "two different persons are needed",
-     "have another officer sign"},
+    {"two-persons", "person_ref", "two different persons are needed", "have another officer sign"},
     {"self", "person_ref", "an officer may not act on their own person",
      "have two other officers do it"},
     {NULL, NULL, NULL, NULL},
@@ -173,7 +171,8 @@ certificate_key_sha256(const X509 *x509)
     return hex;
 }
 
-/* The subject's serialNumber.  Two of them, or U+0000 inside, would let one name read as another. */
+/* The subject's serialNumber.  Two of them, or U+0000 inside, would let one name read as another.
+ */
 static char *
 subject_identifier(const X509 *x509)
 {
@@ -184,8 +183,8 @@ subject_identifier(const X509 *x509)
     if (X509_NAME_get_index_by_NID(subject, NID_serialNumber, at) >= 0)
         return NULL;
     unsigned char *utf8 = NULL;
-    int length = ASN1_STRING_to_UTF8(&utf8,
-                                     X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    int length =
+        ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
     char *text = NULL;
     if (length > 0 && length <= 255 && memchr(utf8, 0, (gsize)length) == NULL &&
         g_utf8_validate((const char *)utf8, length, NULL))
@@ -511,8 +510,7 @@ rule_of_error(int code, X509 *leaf)
     }
 }
 
-static STACK_OF(X509) *
-stack_of_chain(GPtrArray *chain_der, const Certificates *certificates)
+static STACK_OF(X509) * stack_of_chain(GPtrArray *chain_der, const Certificates *certificates)
 {
     STACK_OF(X509) *stack = sk_X509_new_null();
     for (guint i = 1; i < chain_der->len; i++) {
@@ -532,8 +530,8 @@ set_parameters(const Certificates *certificates, const CertificateQuery *query,
                X509_STORE_CTX *context)
 {
     X509_VERIFY_PARAM *parameters = X509_STORE_CTX_get0_param(context);
-    unsigned long flags = X509_V_FLAG_X509_STRICT | X509_V_FLAG_POLICY_CHECK |
-                          X509_V_FLAG_EXPLICIT_POLICY;
+    unsigned long flags =
+        X509_V_FLAG_X509_STRICT | X509_V_FLAG_POLICY_CHECK | X509_V_FLAG_EXPLICIT_POLICY;
     if (!query->past)
         flags |= X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
     X509_VERIFY_PARAM_set_flags(parameters, flags);
@@ -551,7 +549,7 @@ set_parameters(const Certificates *certificates, const CertificateQuery *query,
 /* The rules that OpenSSL does not hold; the chain verifies already.  NULL: all hold. */
 static const char *
 own_rule_broken(const Certificates *certificates, CertificatesView *view,
-                const CertificateQuery *query, X509 *leaf, STACK_OF(X509) *path,
+                const CertificateQuery *query, X509 *leaf, STACK_OF(X509) * path,
                 const char *issuer_key)
 {
     const char *fault = usage_fault(leaf);
@@ -559,7 +557,8 @@ own_rule_broken(const Certificates *certificates, CertificatesView *view,
         return fault;
     if (X509_check_ca(leaf) != 0)
         return "key-usage"; /* a CA's certificate is nobody's card */
-    if (!g_strv_contains(query->issuers != NULL ? query->issuers : certificates_issuers(certificates),
+    if (!g_strv_contains(query->issuers != NULL ? query->issuers
+                                                : certificates_issuers(certificates),
                          issuer_key))
         return "issuer-listed";
     if (query->past)
@@ -573,7 +572,7 @@ own_rule_broken(const Certificates *certificates, CertificatesView *view,
 
 static gboolean
 check_leaf(Certificates *certificates, const CertificateQuery *query, X509 *leaf,
-           STACK_OF(X509) *untrusted, char **ret_issuer_key, const CertificateRule **ret_rule,
+           STACK_OF(X509) * untrusted, char **ret_issuer_key, const CertificateRule **ret_rule,
            GError **error)
 {
     g_autoptr(CertificatesView) view = certificates_view(certificates);
@@ -602,9 +601,9 @@ check_leaf(Certificates *certificates, const CertificateQuery *query, X509 *leaf
                 !g_strv_contains(certificates_issuers(certificates), issuer_key))
                 broken = "issuer-listed";
         } else {
-            broken = issuer_key == NULL ? "chain"
-                                        : own_rule_broken(certificates, view, query, leaf, path,
-                                                          issuer_key);
+            broken = issuer_key == NULL
+                         ? "chain"
+                         : own_rule_broken(certificates, view, query, leaf, path, issuer_key);
         }
     }
     X509_STORE_CTX_free(context);
@@ -633,8 +632,8 @@ certificates_check(Certificates *certificates, GPtrArray *chain_der, const Certi
         return FALSE;
     }
     STACK_OF(X509) *untrusted = stack_of_chain(chain_der, certificates);
-    gboolean passed = check_leaf(certificates, query, certificate->x509, untrusted, &issuer_key,
-                                 ret_rule, error);
+    gboolean passed =
+        check_leaf(certificates, query, certificate->x509, untrusted, &issuer_key, ret_rule, error);
     sk_X509_pop_free(untrusted, X509_free);
     if (!passed)
         return FALSE;

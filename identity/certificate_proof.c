@@ -74,8 +74,8 @@ certificate_proof_is_fresh(const CertificateProof *proof)
     return age_ms >= -TOLERANCE_MS && age_ms <= CERTIFICATE_PROOF_FRESH_MS;
 }
 
-/* The account of @certificate, whose chain holds: state, statement, both signatures, and the chain once more
- * under what the statement allows. */
+/* The account of @certificate, whose chain holds: state, statement, both signatures, and the chain
+ * once more under what the statement allows. */
 static CertificateProof *
 proof_of_account(Certificates *certificates, StoreConnection *connection, GPtrArray *chain_der,
                  const Certificate *certificate, gint64 now_ms, const CertificateRule **ret_rule,

@@ -1,7 +1,7 @@
 /* identity/certificate_proof_private.h: the inside of a proof.
  *
- * Who can write one can log anybody in.  identity/certificate_proof.c includes this, and the admission file of the binary
- * for public test suites; `make lint` refuses anybody else. */
+ * Who can write one can log anybody in.  identity/certificate_proof.c includes this, and the
+ * admission file of the binary for public test suites; `make lint` refuses anybody else. */
 #pragma once
 
 #include "identity/certificate_proof.h"

@@ -23,8 +23,8 @@ struct Certificates {
     const RecordKey *record_key; /* borrowed */
     gint64 crl_login_age_ms;
     gint64 crl_session_age_ms;
-    STACK_OF(X509) *anchors;
-    STACK_OF(X509) *issuers;
+    STACK_OF(X509) * anchors;
+    STACK_OF(X509) * issuers;
     char **issuer_keys; /* of issuers */
     GMutex lock;        /* guards view */
     CertificatesView *view;
@@ -73,7 +73,7 @@ certificates_view_store(CertificatesView *view)
 }
 
 gboolean
-certificates_view_revoked_before(CertificatesView *view, STACK_OF(X509) *path, gint64 at_ms)
+certificates_view_revoked_before(CertificatesView *view, STACK_OF(X509) * path, gint64 at_ms)
 {
     for (int depth = 0; depth + 1 < sk_X509_num(path); depth++) {
         g_autofree char *issuer_key = certificate_key_sha256(sk_X509_value(path, depth + 1));
@@ -170,8 +170,7 @@ certificates_is_revoked(Certificates *certificates, const char *issuer_key, cons
 
 /* ---- from the configuration ---- */
 
-static STACK_OF(X509) *
-load_authorities(const char *path, const char *what, GError **error)
+static STACK_OF(X509) * load_authorities(const char *path, const char *what, GError **error)
 {
     g_autofree char *bytes = NULL;
     gsize length = 0;
@@ -226,9 +225,8 @@ certificates_new(const CertificatesSettings *settings, const RecordKey *record_k
     certificates->agency = g_strdup(settings->agency != NULL ? settings->agency : "");
     certificates->policies = g_strdupv((char **)settings->policies);
     certificates->record_key = record_key;
-    certificates->crl_login_age_ms = settings->crl_login_age_ms > 0
-                                         ? settings->crl_login_age_ms
-                                         : CERTIFICATES_CRL_LOGIN_AGE_MS;
+    certificates->crl_login_age_ms =
+        settings->crl_login_age_ms > 0 ? settings->crl_login_age_ms : CERTIFICATES_CRL_LOGIN_AGE_MS;
     certificates->crl_session_age_ms = settings->crl_session_age_ms > 0
                                            ? settings->crl_session_age_ms
                                            : CERTIFICATES_CRL_SESSION_AGE_MS;
@@ -306,7 +304,7 @@ certificates_crl_login_age_ms(const Certificates *certificates)
 }
 
 void
-certificates_push_issuers(const Certificates *certificates, STACK_OF(X509) *stack)
+certificates_push_issuers(const Certificates *certificates, STACK_OF(X509) * stack)
 {
     for (int i = 0; i < sk_X509_num(certificates->issuers); i++) {
         X509 *issuer = sk_X509_value(certificates->issuers, i);
@@ -316,7 +314,7 @@ certificates_push_issuers(const Certificates *certificates, STACK_OF(X509) *stac
 }
 
 static X509 *
-signer_among(STACK_OF(X509) *authorities, X509_CRL *crl, gboolean *ret_named)
+signer_among(STACK_OF(X509) * authorities, X509_CRL *crl, gboolean *ret_named)
 {
     for (int i = 0; i < sk_X509_num(authorities); i++) {
         X509 *authority = sk_X509_value(authorities, i);
@@ -324,8 +322,7 @@ signer_among(STACK_OF(X509) *authorities, X509_CRL *crl, gboolean *ret_named)
             continue;
         *ret_named = TRUE;
         guint32 usage = X509_get_key_usage(authority);
-        if ((usage & KU_CRL_SIGN) != 0 &&
-            X509_CRL_verify(crl, X509_get0_pubkey(authority)) == 1)
+        if ((usage & KU_CRL_SIGN) != 0 && X509_CRL_verify(crl, X509_get0_pubkey(authority)) == 1)
             return authority;
     }
     return NULL;

@@ -24,11 +24,10 @@ cms_sign(const Credential *credential, GBytes *content, GError **error)
     int der_length = 0;
     BIO *memory = BIO_new_mem_buf(data, (int)length);
     CMS_ContentInfo *cms =
-        memory != NULL
-            ? CMS_sign(credential_x509(credential), credential_private_key(credential),
-                       credential_chain(credential), memory,
-                       CMS_BINARY | CMS_DETACHED | CMS_NOSMIMECAP)
-            : NULL;
+        memory != NULL ? CMS_sign(credential_x509(credential), credential_private_key(credential),
+                                  credential_chain(credential), memory,
+                                  CMS_BINARY | CMS_DETACHED | CMS_NOSMIMECAP)
+                       : NULL;
     if (cms != NULL)
         der_length = i2d_CMS_ContentInfo(cms, &der);
     GBytes *signature = der_length > 0 ? g_bytes_new(der, (gsize)der_length) : NULL;
@@ -64,7 +63,8 @@ digest_is_strong(CMS_SignerInfo *info)
     }
 }
 
-/* The three attributes, once each, and of the type that RFC 5652 section 11 gives them (-3: exactly one value). */
+/* The three attributes, once each, and of the type that RFC 5652 section 11 gives them (-3: exactly
+ * one value). */
 static gboolean
 attributes_are_there(CMS_ContentInfo *cms, CMS_SignerInfo *info, gint64 *ret_signed_ms)
 {
@@ -92,9 +92,8 @@ content_fits(CMS_ContentInfo *cms, GBytes *content)
     const void *data = g_bytes_get_data(content, &length);
     if (OBJ_obj2nid(CMS_get0_eContentType(cms)) != NID_pkcs7_data || attached == NULL)
         return FALSE;
-    return *attached == NULL ||
-           ((gsize)ASN1_STRING_length(*attached) == length &&
-            memcmp(ASN1_STRING_get0_data(*attached), data, length) == 0);
+    return *attached == NULL || ((gsize)ASN1_STRING_length(*attached) == length &&
+                                 memcmp(ASN1_STRING_get0_data(*attached), data, length) == 0);
 }
 
 static gboolean

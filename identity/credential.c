@@ -11,10 +11,11 @@ struct Credential {
     Certificate *certificate;
     X509 *x509;
     EVP_PKEY *private_key;
-    STACK_OF(X509) *chain; /* may be NULL */
+    STACK_OF(X509) * chain; /* may be NULL */
 };
 
-/* What asks for the pass phrase, and what it said: a GError cannot pass through OpenSSL's callbacks. */
+/* What asks for the pass phrase, and what it said: a GError cannot pass through OpenSSL's
+ * callbacks. */
 typedef struct {
     const char *path;
     CredentialPassphrase passphrase;
@@ -213,8 +214,7 @@ credential_private_key(const Credential *credential)
     return credential->private_key;
 }
 
-STACK_OF(X509) *
-credential_chain(const Credential *credential)
+STACK_OF(X509) * credential_chain(const Credential *credential)
 {
     return credential->chain;
 }

@@ -236,6 +236,16 @@ judge(Certificates *certificates, Crl *crl, gint64 now_ms, const CertificateRule
     return TRUE;
 }
 
+Crl *
+crl_judge(Certificates *certificates, GBytes *bytes, const CertificateRule **ret_rule,
+          GError **error)
+{
+    g_autoptr(Crl) crl = crl_from_bytes(bytes, ret_rule, error);
+    if (crl == NULL || !judge(certificates, crl, clock_wall_ms(), ret_rule, error))
+        return NULL;
+    return g_steal_pointer(&crl);
+}
+
 static void
 gather(const Crl *crl, StoreWrites *writes, const char *actor, gint64 now_ms)
 {
@@ -267,13 +277,13 @@ crl_import(Certificates *certificates, StoreConnection *connection, StoreWrites 
 {
     gint64 now_ms = clock_wall_ms();
     g_autofree char *floor = NULL;
-    g_autoptr(Crl) crl = crl_from_bytes(bytes, ret_rule, error);
-    if (crl == NULL || !judge(certificates, crl, now_ms, ret_rule, error) ||
-        !crl_store_floor(connection, crl->issuer_key, crl->scope, &floor, error))
+    g_autoptr(Crl) crl = crl_judge(certificates, bytes, ret_rule, error);
+    if (crl == NULL || !crl_store_floor(connection, crl->issuer_key, crl->scope, &floor, error))
         return FALSE;
     int order = floor != NULL ? strcmp(crl->number, floor) : 1;
     if (order == 0) {
-        /* The list in force, brought again, is no news; another list under its number is a fault of the CA. */
+        /* The list in force, brought again, is no news; another list under its number is a fault of
+         * the CA. */
         g_autoptr(GBytes) held = NULL;
         if (!crl_store_find(connection, crl->issuer_key, crl->scope, &held, error))
             return FALSE;

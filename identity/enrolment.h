@@ -1,8 +1,8 @@
 /* identity/enrolment.h: the binding of an account to one certificate, and its states.
  *
- * An enrolment is one statement with two CMS signatures by two different officers, and a state under a MAC.  All of
- * it is checked again at each log-in: a row that somebody wrote by hand makes no account, and a state changed
- * by hand re-instates nobody.
+ * An enrolment is one statement with two CMS signatures by two different officers, and a state
+ * under a MAC.  All of it is checked again at each log-in: a row that somebody wrote by hand makes
+ * no account, and a state changed by hand re-instates nobody.
  *
  * For identity/ and server/certificate. */
 #pragma once
@@ -21,11 +21,11 @@ typedef enum {
 } EnrolmentState;
 const char *enrolment_state_name(gint64 state);
 
-/* The whole of it: MAC, statement, both signatures as of the approval.  FALSE with a REFUSAL naming the rule
- * "statement" (or that of the signature). *ret_statement may be NULL. */
-gboolean enrolment_holds(Certificates *certificates, StoreConnection *connection,
-                         const EnrolmentRow *row, Statement **ret_statement,
-                         const CertificateRule **ret_rule, GError **error);
+/* The whole of it: MAC, statement, both signatures as of the approval.  FALSE with a REFUSAL naming
+ * the rule "statement" (or that of the signature). *ret_statement may be NULL. */
+gboolean
+enrolment_holds(Certificates *certificates, StoreConnection *connection, const EnrolmentRow *row,
+                Statement **ret_statement, const CertificateRule **ret_rule, GError **error);
 /* The MAC of the state alone. */
 gboolean enrolment_state_holds(const Certificates *certificates, const EnrolmentRow *row);
 GBytes *enrolment_mac(const Certificates *certificates, GBytes *digest, const char *user_id,

@@ -21,10 +21,9 @@ officer_clear(Officer *officer)
 GBytes *
 officer_row_mac(const Certificates *certificates, const OfficerRow *row)
 {
-    g_autofree char *times =
-        g_strdup_printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT, row->approved_ms, row->removed_ms);
-    g_autoptr(GBytes) certificate =
-        g_bytes_new_static(row->certificate, strlen(row->certificate));
+    g_autofree char *times = g_strdup_printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT,
+                                             row->approved_ms, row->removed_ms);
+    g_autoptr(GBytes) certificate = g_bytes_new_static(row->certificate, strlen(row->certificate));
     g_autoptr(GBytes) person = g_bytes_new_static(row->person_ref, strlen(row->person_ref));
     g_autoptr(GBytes) when = g_bytes_new_static(times, strlen(times));
     GBytes *const parts[] = {certificate, person, row->statement, when};
@@ -99,8 +98,8 @@ officer_from_signature(Certificates *certificates, StoreConnection *connection, 
     g_auto(CmsSigner) signer = {0};
     if (!cms_verify(certificates, cms, statement, &query, &signer, ret_rule, error))
         return FALSE;
-    if (!past && (signer.signed_ms > at_ms + TOLERANCE_MS ||
-                  signer.signed_ms < at_ms - STATEMENT_LIFE_MS))
+    if (!past &&
+        (signer.signed_ms > at_ms + TOLERANCE_MS || signer.signed_ms < at_ms - STATEMENT_LIFE_MS))
         return certificate_refuse("cms-attributes",
                                   "signingTime is from the future or a day old: set the clock of "
                                   "the desk right",

@@ -73,15 +73,13 @@ draft_certificate(Certificates *certificates, const cJSON *request, GPtrArray *c
         not_after_ms > certificate_not_after_ms(certificate))
         return refuse(error, 400, "M_INVALID_PARAM",
                       "not_after is later than the certificate's own end.");
-    draft->person_ref =
-        record_key_person_ref(certificates_record_key(certificates), identifier);
+    draft->person_ref = record_key_person_ref(certificates_record_key(certificates), identifier);
     draft->policy_oid = g_strdup(certificates_policy_of(certificates, certificate));
     draft->cert_sha256 = g_strdup(certificate_sha256(certificate));
     draft->spki_sha256 = g_strdup(certificate_spki_sha256(certificate));
     draft->issuers = g_new0(char *, 2);
     draft->issuers[0] = g_strdup(certificate_issuer_key(certificate));
-    draft->not_after_ms =
-        not_after_ms != 0 ? not_after_ms : certificate_not_after_ms(certificate);
+    draft->not_after_ms = not_after_ms != 0 ? not_after_ms : certificate_not_after_ms(certificate);
     return TRUE;
 }
 
@@ -207,8 +205,7 @@ do_enrol(const Act *act, gboolean final, GError **error)
         return FALSE;
     }
     if (before != NULL && before->state == ENROLMENT_SUSPENDED)
-        return refuse(error, 409, "M_FORBIDDEN",
-                      "This account is suspended: re-instate it first.");
+        return refuse(error, 409, "M_FORBIDDEN", "This account is suspended: re-instate it first.");
     if (before != NULL && g_bytes_equal(before->certificate, certificate_sha256_bytes(certificate)))
         return refuse(error, 409, "M_FORBIDDEN",
                       "This account is bound to this certificate already.");
@@ -220,9 +217,9 @@ do_enrol(const Act *act, gboolean final, GError **error)
         act->outcome->soft = TRUE;
     }
     account_store_put(act->writes, statement->user_id, act->now_ms);
-    g_autoptr(GBytes) mac = enrolment_mac(
-        act->certificates, statement->digest, statement->user_id,
-        certificate_sha256_bytes(certificate), act->now_ms, ENROLMENT_ACTIVE, act->now_ms);
+    g_autoptr(GBytes) mac = enrolment_mac(act->certificates, statement->digest, statement->user_id,
+                                          certificate_sha256_bytes(certificate), act->now_ms,
+                                          ENROLMENT_ACTIVE, act->now_ms);
     EnrolmentRow row = {
         .user_id = statement->user_id,
         .digest = statement->digest,
@@ -345,7 +342,8 @@ do_device_remove(const Act *act, gboolean final, GError **error)
     return TRUE;
 }
 
-/* @final: do it; otherwise only see whether it could be done.  Acts of one signature are always final. */
+/* @final: do it; otherwise only see whether it could be done.  Acts of one signature are always
+ * final. */
 static gboolean
 run_kind(const Act *act, gboolean final, GError **error)
 {
@@ -461,8 +459,7 @@ proposal_put(Certificates *certificates, StoreConnection *connection, StoreWrite
     GBytes *der = certificate_der != NULL && certificate_der->len > 0
                       ? g_ptr_array_index(certificate_der, 0)
                       : NULL;
-    g_autoptr(GBytes) certificate =
-        der != NULL && !final ? g_bytes_ref(der) : g_bytes_new(NULL, 0);
+    g_autoptr(GBytes) certificate = der != NULL && !final ? g_bytes_ref(der) : g_bytes_new(NULL, 0);
     ProposalRow row = {.digest = statement->digest,
                        .kind = (char *)statement_kind_name(statement->kind),
                        .statement = statement->bytes,

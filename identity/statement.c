@@ -107,7 +107,8 @@ set_refusal(GError **error, const char *sentence, const char *what)
     return FALSE;
 }
 
-/* Officers read these on a terminal: no control characters, no invisible ones of a line's length. */
+/* Officers read these on a terminal: no control characters, no invisible ones of a line's length.
+ */
 static gboolean
 text_is_plain(const char *text)
 {

@@ -1,8 +1,9 @@
 /* identity/statement.h: what officers sign.
  *
- * A statement is canonical JSON, made by the server as a draft, shown to an officer, and signed as the very bytes.
- * It names its kind, this server, a nonce and when it was issued, and then what its kind needs and nothing more:
- * an unknown or missing member, or bytes that are not canonical, make no statement.
+ * A statement is canonical JSON, made by the server as a draft, shown to an officer, and signed as
+ * the very bytes. It names its kind, this server, a nonce and when it was issued, and then what its
+ * kind needs and nothing more: an unknown or missing member, or bytes that are not canonical, make
+ * no statement.
  *
  * For identity/, server/certificate and the officers' commands.  Immutable. */
 #pragma once
@@ -58,8 +59,10 @@ guint statement_signatures(StatementKind kind);
 
 /* Strict.  NULL with a REFUSAL (400). */
 Statement *statement_from_bytes(GBytes *bytes, GError **error);
-/* Fills in bytes and digest from the members that @draft's kind has; takes nothing.  A fresh nonce when it is empty. */
+/* Fills in bytes and digest from the members that @draft's kind has; takes nothing.  A fresh nonce
+ * when it is empty. */
 Statement *statement_make(const Statement *draft, GError **error);
 
-/* May this be a user id of @server_name?  The grammar of new ids, client-server appendices 4.2.1. */
+/* May this be a user id of @server_name?  The grammar of new ids, client-server appendices 4.2.1.
+ */
 gboolean statement_user_id_is_valid(const char *user_id, const char *server_name);

@@ -55,12 +55,18 @@ const ConfigSetting config_settings[] = {
      "PEM file: the national authorities under which people's certificates must stand. Never the "
      "system's store."},
     {"identity", "intermediates", CONFIG_PATH, NULL, "", FALSE, 0, 0,
-     "PEM file: intermediate authorities that cards do not send along."},
+     "PEM file: the authorities below the anchors that issue people's certificates. Only what they "
+     "issued can be enrolled; a CA that bears the same name and is not in this file is not one of "
+     "them."},
     {"identity", "crl_directory", CONFIG_PATH, NULL, "", FALSE, 0, 0,
      "Folder watched for certificate revocation lists (*.crl, DER or PEM) of those authorities."},
     {"identity", "policy_oids", CONFIG_LIST, "", "", FALSE, 0, 0,
      "Certificate policies of which a person's certificate must hold one; every certificate is "
      "refused while this is empty."},
+    {"identity", "crl_login_hours", CONFIG_INTEGER, "24", "hours", FALSE, 1, 24 * 366,
+     "An issuing authority's list older than this admits no new log-in."},
+    {"identity", "crl_session_hours", CONFIG_INTEGER, "72", "hours", FALSE, 1, 24 * 366,
+     "An issuing authority's list older than this ends the sessions of its people."},
     {"identity", "access_token_minutes", CONFIG_INTEGER, "5", "minutes", FALSE, 1, 60,
      "Life of an access token that can be refreshed."},
     {"identity", "working_day_hours", CONFIG_INTEGER, "12", "hours", FALSE, 1, 24,

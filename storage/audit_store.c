@@ -4,6 +4,7 @@ enum {
     AUDIT_APPEND,
     AUDIT_READ,
     AUDIT_NEWEST,
+    AUDIT_LOCK,
     AUDIT_HEAD,
     AUDIT_NEWS,
     N_STATEMENTS
@@ -19,6 +20,7 @@ const StoreStatement audit_statements[] = {
                     "SELECT seq, time_ms, type, actor, subject, object, decision, rule, refs "
                     "FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2"},
     [AUDIT_NEWEST] = {"audit_newest", "SELECT time_ms FROM audit ORDER BY seq DESC LIMIT 1"},
+    [AUDIT_LOCK] = {"audit_lock", "SELECT seq FROM audit_head WHERE one FOR UPDATE"},
     [AUDIT_HEAD] = {"audit_head", "SELECT seq FROM audit_head WHERE one"},
     [AUDIT_NEWS] = {"audit_news",
                     "SELECT coalesce(max(seq), $1), coalesce(bool_or(type <> ALL ($2::text[])), "
@@ -79,4 +81,10 @@ audit_store_news(StoreConnection *connection, gint64 *seq, const char *const *bu
     *seq = store_rows_integer(rows, 0, 0);
     *ret_news = store_rows_boolean(rows, 0, 1);
     return TRUE;
+}
+
+gboolean
+audit_store_lock(StoreConnection *connection, GError **error)
+{
+    return store_do(connection, &audit_statements[AUDIT_LOCK], NULL, error);
 }

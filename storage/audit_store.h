@@ -29,6 +29,8 @@ StoreArguments *audit_store_arguments(const StoredAudit *line);
  * rule, refs). */
 StoreRows *
 audit_store_read(StoreConnection *connection, gint64 after, gint64 lines_max, GError **error);
+/* Takes the head's lock in the open transaction: acts that wait for it come after this one. */
+gboolean audit_store_lock(StoreConnection *connection, GError **error);
 /* Time of the newest line; 0 when there is none. */
 gboolean audit_store_newest_ms(StoreConnection *connection, gint64 *ret_time_ms, GError **error);
 /* The newest line's number. */

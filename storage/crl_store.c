@@ -1,6 +1,12 @@
 #include "storage/crl_store.h"
 
-enum { CRL_PUT, CRL_FLOOR, CRL_FIND, CRL_ALL, N_STATEMENTS };
+enum {
+    CRL_PUT,
+    CRL_FLOOR,
+    CRL_FIND,
+    CRL_ALL,
+    N_STATEMENTS
+};
 
 const StoreStatement crl_statements[] = {
     [CRL_PUT] = {"crl_put",

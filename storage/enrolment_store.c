@@ -1,10 +1,10 @@
 #include "storage/enrolment_store.h"
 
 #define ENROLMENT_COLUMNS                                                                          \
-    "user_id, digest, statement, signature_first, signature_second, certificate, spki, "          \
+    "user_id, digest, statement, signature_first, signature_second, certificate, spki, "           \
     "person_ref, issuer_key, serial, not_after_ms, approved_ms, state, changed_ms, mac"
 #define PROPOSAL_COLUMNS                                                                           \
-    "digest, kind, statement, certificate, proposer, signature, created_ms, expires_ms, state, "  \
+    "digest, kind, statement, certificate, proposer, signature, created_ms, expires_ms, state, "   \
     "done_ms"
 
 enum {
@@ -35,9 +35,9 @@ const StoreStatement enrolment_statements[] = {
     [ENROLMENT_SET_STATE] = {"enrolment_set_state",
                              "UPDATE enrolment SET state = $2, changed_ms = $3, mac = $4 "
                              "WHERE digest = $1"},
-    [ENROLMENT_FIND_USER] = {"enrolment_find_user", "SELECT " ENROLMENT_COLUMNS
-                                                    " FROM enrolment WHERE user_id = $1 "
-                                                    "AND state <= 2"},
+    [ENROLMENT_FIND_USER] = {"enrolment_find_user",
+                             "SELECT " ENROLMENT_COLUMNS " FROM enrolment WHERE user_id = $1 "
+                             "AND state <= 2"},
     [ENROLMENT_FIND_CERTIFICATE] = {"enrolment_find_certificate",
                                     "SELECT " ENROLMENT_COLUMNS
                                     " FROM enrolment WHERE certificate = $1 AND state <= 2"},
@@ -131,12 +131,12 @@ account_store_exists(StoreConnection *connection, const char *user_id, gboolean 
 void
 enrolment_store_insert(StoreWrites *writes, const EnrolmentRow *row)
 {
-    store_writes_add(
-        writes, &enrolment_statements[ENROLMENT_INSERT],
-        store_arguments("tyyyyyttttiiiiy", row->user_id, row->digest, row->statement,
-                        row->signature_first, row->signature_second, row->certificate, row->spki,
-                        row->person_ref, row->issuer_key, row->serial, row->not_after_ms,
-                        row->approved_ms, row->state, row->changed_ms, row->mac));
+    store_writes_add(writes, &enrolment_statements[ENROLMENT_INSERT],
+                     store_arguments("tyyyyyttttiiiiy", row->user_id, row->digest, row->statement,
+                                     row->signature_first, row->signature_second, row->certificate,
+                                     row->spki, row->person_ref, row->issuer_key, row->serial,
+                                     row->not_after_ms, row->approved_ms, row->state,
+                                     row->changed_ms, row->mac));
 }
 
 void
@@ -178,9 +178,8 @@ gboolean
 enrolment_store_find_rival(StoreConnection *connection, const char *user_id, const char *spki,
                            const char *person_ref, char **ret_rival_user_id, GError **error)
 {
-    g_autoptr(StoreRows) rows =
-        store_run(connection, &enrolment_statements[ENROLMENT_FIND_RIVAL],
-                  store_arguments("ttt", user_id, spki, person_ref), error);
+    g_autoptr(StoreRows) rows = store_run(connection, &enrolment_statements[ENROLMENT_FIND_RIVAL],
+                                          store_arguments("ttt", user_id, spki, person_ref), error);
     if (rows == NULL)
         return FALSE;
     *ret_rival_user_id = store_rows_count(rows) > 0 ? g_strdup(store_rows_text(rows, 0, 0)) : NULL;

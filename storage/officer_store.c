@@ -1,10 +1,16 @@
 #include "storage/officer_store.h"
 
 #define OFFICER_COLUMNS                                                                            \
-    "certificate, person_ref, name, statement, signature_first, signature_second, issuer_key, "   \
+    "certificate, person_ref, name, statement, signature_first, signature_second, issuer_key, "    \
     "serial, approved_ms, removed_ms, mac"
 
-enum { OFFICER_INSERT, OFFICER_REMOVE, OFFICER_FIND, OFFICER_LIST, N_STATEMENTS };
+enum {
+    OFFICER_INSERT,
+    OFFICER_REMOVE,
+    OFFICER_FIND,
+    OFFICER_LIST,
+    N_STATEMENTS
+};
 
 const StoreStatement officer_statements[] = {
     [OFFICER_INSERT] = {"officer_insert",

@@ -21,8 +21,8 @@ void officer_row_free(OfficerRow *row);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(OfficerRow, officer_row_free)
 
 void officer_store_insert(StoreWrites *writes, const OfficerRow *row);
-void officer_store_remove(StoreWrites *writes, const char *certificate, gint64 removed_ms,
-                          GBytes *mac);
+void
+officer_store_remove(StoreWrites *writes, const char *certificate, gint64 removed_ms, GBytes *mac);
 /* Absent: success with NULL. */
 gboolean officer_store_find(StoreConnection *connection, const char *certificate,
                             OfficerRow **ret_row, GError **error);

@@ -1,6 +1,10 @@
 #include "storage/serving_role.h"
 
-enum { SERVING_ROLE_GRANT, SERVING_ROLE_IS_NARROW, N_STATEMENTS };
+enum {
+    SERVING_ROLE_GRANT,
+    SERVING_ROLE_IS_NARROW,
+    N_STATEMENTS
+};
 
 const StoreStatement serving_role_statements[] = {
     [SERVING_ROLE_GRANT] = {"serving_role_grant", "SELECT grant_serving_role($1)::text"},

@@ -6,11 +6,12 @@
 #include "identity/audit.h"
 #include "identity/crl.h"
 #include "identity/enrolment.h"
+#include "identity/refusal.h"
 #include "identity/seeded_hash.h"
 #include "identity/session.h"
 #include "server/server.h"
 
-#define LOOK_EVERY_SECONDS 15
+#define LOOK_EVERY_SECONDS 5
 #define FILES_MAX 1000
 
 void
@@ -73,9 +74,8 @@ intake_apply(LaneBatch *batch, gpointer data, GError **error)
     g_clear_pointer(&intake->crl, crl_unref); /* it may run again after a rollback */
     crl_taken_clear(&intake->taken);
     intake->taken.ended = 0;
-    if (connection == NULL ||
-        !crl_import(intake->server->certificates, connection, writes, intake->bytes, intake->actor,
-                    &intake->crl, NULL, error))
+    if (connection == NULL || !crl_import(intake->server->certificates, connection, writes,
+                                          intake->bytes, intake->actor, &intake->crl, NULL, error))
         return FALSE;
     store_writes_to_batch(writes, batch);
     return intake->crl == NULL || end_listed(intake, batch, connection, error);
@@ -121,6 +121,7 @@ struct CrlWatch {
     GCond wake;       /* the end has come, or a list was taken */
     gboolean ending;  /* guarded by lock */
     guint under_way;  /* lists on the lane; guarded by lock */
+    gboolean again;   /* the database was away: look at all of them again; guarded by lock */
     GHashTable *seen; /* path -> its size and time when last taken; of the looking thread */
 };
 
@@ -140,6 +141,7 @@ look_done(gpointer data, const CrlTaken *taken, const GError *error)
         g_message("%s: the list of %s is in force, %u accounts ended", look->path, taken->issuer,
                   taken->ended);
     g_mutex_lock(&watch->lock);
+    watch->again = watch->again || (error != NULL && error->domain != REFUSAL);
     watch->under_way--;
     g_cond_broadcast(&watch->wake);
     g_mutex_unlock(&watch->lock);
@@ -176,9 +178,9 @@ look_at_file(CrlWatch *watch, const char *name)
     g_autofree char *path = g_build_filename(watch->directory, name, NULL);
     if (stat(path, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_size > CRL_BYTES_MAX)
         return;
-    g_autofree char *mark = g_strdup_printf(
-        "%lld %lld.%09ld %llu", (long long)facts.st_size, (long long)facts.st_mtim.tv_sec,
-        facts.st_mtim.tv_nsec, (unsigned long long)facts.st_ino);
+    g_autofree char *mark = g_strdup_printf("%lld %lld.%09ld %llu", (long long)facts.st_size,
+                                            (long long)facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec,
+                                            (unsigned long long)facts.st_ino);
     if (g_strcmp0(g_hash_table_lookup(watch->seen, path), mark) == 0)
         return;
     take_file(watch, path);
@@ -195,13 +197,15 @@ crl_watch_look(CrlWatch *watch)
         g_warning("revocation lists: %s", error->message);
         return;
     }
-    for (guint files = 0; files < FILES_MAX && (name = g_dir_read_name(directory)) != NULL;
-         files++)
+    for (guint files = 0; files < FILES_MAX && (name = g_dir_read_name(directory)) != NULL; files++)
         if (name[0] != '.' && g_str_has_suffix(name, ".crl"))
             look_at_file(watch, name);
     g_mutex_lock(&watch->lock);
     while (watch->under_way > 0)
         g_cond_wait(&watch->wake, &watch->lock);
+    if (watch->again)
+        g_hash_table_remove_all(watch->seen);
+    watch->again = FALSE;
     g_mutex_unlock(&watch->lock);
 }
 

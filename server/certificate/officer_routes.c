@@ -1,6 +1,6 @@
-/* The officers' API on the certificate listener: statements drafted, signed and approved, revocation lists, lists
- * to look at.  Every request is an officer's, by the certificate of the connection; what changes anything is a
- * signed statement besides. */
+/* The officers' API on the certificate listener: statements drafted, signed and approved,
+ * revocation lists, lists to look at.  Every request is an officer's, by the certificate of the
+ * connection; what changes anything is a signed statement besides. */
 #include <sodium.h>
 #include <string.h>
 
@@ -57,9 +57,9 @@ drafts_post(Request *request, GError **error)
         return NULL;
     g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
     g_autoptr(Statement) statement =
-        connection != NULL ? proposal_draft(server->certificates, connection,
-                                            request_json(request), chain, error)
-                           : NULL;
+        connection != NULL
+            ? proposal_draft(server->certificates, connection, request_json(request), chain, error)
+            : NULL;
     if (statement == NULL)
         return NULL;
     gsize length = 0;
@@ -213,9 +213,8 @@ devices_get(Request *request, GError **error)
         return NULL;
     g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
     g_autoptr(GPtrArray) rows =
-        connection != NULL
-            ? device_store_list(connection, request_path(request, "userId"), error)
-            : NULL;
+        connection != NULL ? device_store_list(connection, request_path(request, "userId"), error)
+                           : NULL;
     if (rows == NULL)
         return NULL;
     cJSON *body = cJSON_CreateObject();

@@ -14,10 +14,17 @@ typedef struct {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 } Command;
 
+int command_audit(int argc, char **argv);
+int command_check_chain(int argc, char **argv);
 int command_check_config(int argc, char **argv);
+int command_device(int argc, char **argv);
+int command_enrol(int argc, char **argv);
+int command_found(int argc, char **argv);
 int command_login(int argc, char **argv);
 int command_migrate(int argc, char **argv);
+int command_officer(int argc, char **argv);
 int command_partner(int argc, char **argv);
+int command_revoke(int argc, char **argv);
 int command_serve(int argc, char **argv);
 
 /* The file of `--config FILE` (or /etc/chancery/chancery.conf) loaded; NULL after saying on

@@ -49,7 +49,7 @@ desk_option_entries(DeskOptions *options)
         {"key", 0, 0, G_OPTION_ARG_FILENAME, &options->key, "The key, when in a file of its own",
          "FILE"},
         {"passphrase-file", 0, 0, G_OPTION_ARG_FILENAME, &options->passphrase_file,
-         "Its first line opens the key; without it you are asked", "FILE"},
+         "Its first line opens the key (else $CHANCERY_PASSPHRASE; else you are asked)", "FILE"},
         {"authority", 0, 0, G_OPTION_ARG_FILENAME, &options->authority,
          "PEM file of the authority of the server's certificate; without it the system's", "FILE"},
         {NULL},
@@ -106,8 +106,10 @@ char *
 desk_passphrase(const char *path, gpointer data, GError **error)
 {
     const DeskOptions *options = data;
-    return options->passphrase_file != NULL ? first_line(options->passphrase_file, error)
-                                            : ask_terminal(path, error);
+    const char *given = g_getenv("CHANCERY_PASSPHRASE");
+    if (options->passphrase_file != NULL)
+        return first_line(options->passphrase_file, error);
+    return given != NULL ? g_strdup(given) : ask_terminal(path, error);
 }
 
 /* ---- the connection ---- */
