@@ -9,6 +9,7 @@ extern const Route device_routes[];       /* server/client/devices.c */
 extern const Route uia_fallback_routes[]; /* server/certificate/uia_fallback.c */
 extern const Route sso_routes[];          /* server/certificate/sso.c */
 extern const Route challenge_routes[];    /* server/certificate/challenge.c */
+extern const Route officer_routes[];      /* server/certificate/officer_routes.c */
 
 extern const Route sync_routes[];         /* server/client/sync.c */
 extern const Route filter_routes[];       /* server/client/filter.c */
@@ -32,6 +33,7 @@ const Route *const route_tables[] = {
     uia_fallback_routes,
     sso_routes,
     challenge_routes,
+    officer_routes,
     sync_routes,
     filter_routes,
     account_data_routes,

@@ -22,13 +22,16 @@
 #include "identity/revocation.h"
 #include "identity/server_key.h"
 #include "identity/session.h"
+#include "server/certificate/crl_intake.h"
 #include "server/client/filter.h"
 #include "server/client/sync_hub.h"
 #include "server/client/typing.h"
+#include "server/identity_setup.h"
 #include "server/partner/authenticate.h"
 #include "storage/lane.h"
 #include "storage/log_ring.h"
 #include "storage/migrate.h"
+#include "storage/serving_role.h"
 
 #define STOP_GRACE_MS (8 * 1000)
 #define LANE_GRACE_MS (1500)
@@ -40,6 +43,7 @@ typedef struct {
     Server server;
     RecordKey *record_key;
     RevocationClock *revocation;
+    CrlWatch *crl_watch;
     FrontEnd *front;
 } House;
 
@@ -209,6 +213,21 @@ start_state_directory(House *house, GError **error)
     return FALSE;
 }
 
+/* The audit log is worth more when this process could not change it. */
+static gboolean
+warn_of_broad_role(StorePool *pool, GError **error)
+{
+    gboolean narrow = FALSE;
+    g_autoptr(StoreConnection) connection = store_borrow(pool, error);
+
+    if (connection == NULL || !serving_role_is_narrow(connection, &narrow, error))
+        return FALSE;
+    if (!narrow)
+        g_warning("the database role of this process may change the audit log (only a trigger "
+                  "stops it): let an owner migrate, with chancery migrate --owner CONNINFO");
+    return TRUE;
+}
+
 static gboolean
 start_database(House *house, GError **error)
 {
@@ -221,7 +240,7 @@ start_database(House *house, GError **error)
         return FALSE;
     if (applied > 0)
         g_message("database: %u migrations applied", applied);
-    return TRUE;
+    return warn_of_broad_role(house->server.pool, error);
 }
 
 static void
@@ -291,35 +310,21 @@ static gboolean
 start_certificates(House *house, GError **error)
 {
     const Config *config = house->options->config;
-    const char *folder = config_text(config, "identity", "crl_directory");
-    g_autofree char *file = state_file(house, "record.key");
-    g_autoptr(StoreConnection) connection = NULL;
-    CertificatesSettings settings = {
-        .server_name = house->server.name,
-        .agency = config_text(config, "server", "agency"),
-        .anchors_file = config_text(config, "identity", "anchors"),
-        .issuers_file = config_text(config, "identity", "intermediates"),
-        .policies = config_list(config, "identity", "policy_oids"),
-        .crl_login_age_ms = CERTIFICATES_CRL_LOGIN_AGE_MS,
-        .crl_session_age_ms = CERTIFICATES_CRL_SESSION_AGE_MS,
-    };
+    g_autoptr(GError) cause = NULL;
+    g_autoptr(StoreConnection) connection = store_borrow(house->server.pool, error);
 
-    house->record_key = record_key_open(file, TRUE, error);
+    if (connection == NULL || !clock_rule_check_start(connection, error))
+        return FALSE;
+    house->record_key = record_key_from_config(config, TRUE, error);
     if (house->record_key == NULL)
         return FALSE;
-    if (settings.agency == NULL)
-        settings.agency = house->server.name;
-    if (settings.anchors_file == NULL)
+    house->server.certificates = certificates_from_config(config, house->record_key, &cause);
+    if (house->server.certificates != NULL)
+        return crl_load(house->server.certificates, connection, error);
+    if (cause == NULL)
         return TRUE;
-    house->server.certificates = certificates_new(&settings, house->record_key, error);
-    connection =
-        house->server.certificates != NULL ? store_borrow(house->server.pool, error) : NULL;
-    if (connection == NULL || !clock_rule_check_start(connection, error) ||
-        !crl_load(house->server.certificates, connection, error))
-        return FALSE;
-    g_clear_pointer(&connection, store_return);
-    return folder == NULL || crl_directory_import(house->server.certificates, house->server.pool,
-                                                  folder, NULL, error);
+    g_propagate_error(error, g_steal_pointer(&cause));
+    return FALSE;
 }
 
 static void
@@ -379,6 +384,23 @@ static void
 stop_revocation(House *house)
 {
     g_clear_pointer(&house->revocation, revocation_clock_free);
+}
+
+/* Before anything asks for a chain: without lists in force every check fails. */
+static gboolean
+start_revocation_lists(House *house, GError **error)
+{
+    const char *directory = config_text(house->options->config, "identity", "crl_directory");
+
+    if (house->server.certificates != NULL && directory != NULL)
+        house->crl_watch = crl_watch_new(&house->server, directory);
+    return TRUE;
+}
+
+static void
+stop_revocation_lists(House *house)
+{
+    g_clear_pointer(&house->crl_watch, crl_watch_free);
 }
 
 /* A list that no longer holds must not keep the server from its own people: it starts without
@@ -547,6 +569,7 @@ static const Step steps[] = {
     {"audit", start_audit, stop_audit, NULL},
     {"sessions", start_sessions, NULL, free_sessions},
     {"revocation", start_revocation, stop_revocation, NULL},
+    {"revocation lists", start_revocation_lists, stop_revocation_lists, NULL},
     {"partners", start_partners, stop_partners, free_partners},
     {"rooms", start_rooms, NULL, free_rooms},
     {"delivery", start_delivery, stop_delivery, free_delivery},

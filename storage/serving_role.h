@@ -12,6 +12,8 @@
 
 /* Run by the owner after each store_migrate(): gives @role what serving needs and no more. */
 gboolean serving_role_grant(StoreConnection *owner, const char *role, GError **error);
+/* The role of this connection; free with g_free. */
+gboolean serving_role_name(StoreConnection *connection, char **ret_name, GError **error);
 /* *ret_narrow FALSE: the connection's role could change audit lines or owns the table (superusers
  * too). */
 gboolean serving_role_is_narrow(StoreConnection *connection, gboolean *ret_narrow, GError **error);

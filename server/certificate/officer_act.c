@@ -118,20 +118,37 @@ officer_act_run(Request *request, OfficerAct *act, GError **error)
     return NULL;
 }
 
+/* SHA-256 of the certificate that the connection showed, hex. */
+static char *
+certificate_shown(const Request *request)
+{
+    GPtrArray *chain = request_certificate_chain(request);
+    return chain != NULL && chain->len > 0
+               ? g_compute_checksum_for_bytes(G_CHECKSUM_SHA256, g_ptr_array_index(chain, 0))
+               : g_strdup("");
+}
+
 gboolean
 officer_of_request(Request *request, Officer *ret_officer, GError **error)
 {
     Server *server = request_server(request);
     const CertificateRule *rule = NULL;
     g_autoptr(GError) refused = NULL;
+    if (server->certificates == NULL) {
+        refusal_set(error, 403, "M_FORBIDDEN",
+                    "This server has no trust anchors for people, and so no officers.");
+        return FALSE;
+    }
     g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
     if (connection == NULL)
         return FALSE;
     if (officer_from_tls(server->certificates, connection, request_certificate_chain(request),
                          ret_officer, &rule, &refused))
         return TRUE;
-    if (refused->domain == REFUSAL)
-        write_refusal(server, NULL, request_target(request), rule);
+    if (refused->domain == REFUSAL) {
+        g_autofree char *shown = certificate_shown(request);
+        write_refusal(server, shown, request_target(request), rule);
+    }
     g_propagate_error(error, g_steal_pointer(&refused));
     return FALSE;
 }

@@ -166,6 +166,20 @@ officers_get(Request *request, GError **error)
     return response_value(200, body);
 }
 
+/* What a log-in would find, as far as the row tells. */
+static const char *
+enrolment_state_shown(Certificates *certificates, const EnrolmentRow *row)
+{
+    if (!enrolment_state_holds(certificates, row))
+        return "forged";
+    if (row->state == ENROLMENT_ACTIVE &&
+        certificates_is_revoked(certificates, row->issuer_key, row->serial))
+        return "certificate-revoked";
+    if (row->state == ENROLMENT_ACTIVE && row->not_after_ms < clock_wall_ms())
+        return "expired";
+    return enrolment_state_name(row->state);
+}
+
 static Response *
 enrolments_get(Request *request, GError **error)
 {
@@ -190,10 +204,7 @@ enrolments_get(Request *request, GError **error)
         sodium_bin2hex(hex, sizeof hex, g_bytes_get_data(row->certificate, NULL), 32);
         cJSON_AddStringToObject(json, "user_id", row->user_id);
         cJSON_AddStringToObject(json, "certificate", hex);
-        cJSON_AddStringToObject(json, "state",
-                                enrolment_state_holds(server->certificates, row)
-                                    ? enrolment_state_name(row->state)
-                                    : "forged");
+        cJSON_AddStringToObject(json, "state", enrolment_state_shown(server->certificates, row));
         cJSON_AddNumberToObject(json, "not_after", (double)row->not_after_ms);
         cJSON_AddNumberToObject(json, "approved", (double)row->approved_ms);
         cJSON_AddItemToArray(list, json);

@@ -3,7 +3,7 @@
 #include "identity/clock.h"
 #include "identity/refusal.h"
 #include "server/command/command.h"
-#include "server/command/identity_setup.h"
+#include "server/identity_setup.h"
 
 static void
 print_facts(const Certificate *certificate)

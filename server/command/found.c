@@ -3,7 +3,7 @@
 #include "identity/crl.h"
 #include "identity/founding.h"
 #include "server/command/command.h"
-#include "server/command/identity_setup.h"
+#include "server/identity_setup.h"
 #include "storage/audit_store.h"
 #include "storage/migrate.h"
 

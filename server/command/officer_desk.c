@@ -116,11 +116,10 @@ static char *
 sign(const Desk *desk, GBytes *content, GError **error)
 {
     g_autoptr(GBytes) cms = cms_sign(desk_credential(desk), content, error);
-    return cms != NULL ? unpadded_base64_encode(g_bytes_get_data(cms, NULL),
-                                                g_bytes_get_size(cms), BASE64_STANDARD)
+    return cms != NULL ? unpadded_base64_encode(g_bytes_get_data(cms, NULL), g_bytes_get_size(cms),
+                                                BASE64_STANDARD)
                        : NULL;
 }
-
 
 static void
 show(const Statement *statement)
@@ -256,7 +255,8 @@ officer_act(OfficerCall *call, const char *kind, const cJSON *asked, GError **er
     const char *der = json_get_string(request, "certificate");
     if (der != NULL)
         cJSON_AddStringToObject(proposal, "certificate", der);
-    g_autoptr(cJSON) answer = desk_request(call->desk, "POST", API "/proposals", proposal, NULL, error);
+    g_autoptr(cJSON) answer =
+        desk_request(call->desk, "POST", API "/proposals", proposal, NULL, error);
     return answer != NULL && print_outcome(answer);
 }
 

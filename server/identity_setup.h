@@ -1,4 +1,4 @@
-/* server/command/identity_setup.h: what identity needs, from the configuration: the record key, and
+/* server/identity_setup.h: what identity needs, from the configuration: the record key, and
  * what this server trusts for people.  For server/serve.c and the commands that run on the server
  * (found, check-chain, audit). */
 #pragma once

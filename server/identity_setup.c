@@ -1,4 +1,4 @@
-#include "server/command/identity_setup.h"
+#include "server/identity_setup.h"
 
 #include "identity/crl.h"
 
