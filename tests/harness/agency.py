@@ -148,5 +148,62 @@ class Agency:
         self.process.wait()
         self.process = None
 
+    # ---- people, by the commands that they use themselves ----
+
+    def found(self):
+        """Names the first two officers, on the server; once."""
+        try:
+            first, second = (self.pki / f"people/{officer}.pem" for officer in self.officers[:2])
+            self.chancery("found", "--config", self.config, "--officer", first, "--officer", second)
+        except Failed as failure:
+            if "officers" not in str(failure) or "already" not in str(failure):
+                raise
+
+    def desk(self, person):
+        """The options with which @person works at the certificate listener."""
+        secret = self.home / "passphrase"
+        secret.write_text(PASS_PHRASE + "\n")
+        return [
+            "--certificate-listener", self.certificate_url, "--authority", self.authority,
+            "--p12", self.p12(person), "--passphrase-file", secret,
+        ]  # fmt: skip
+
+    def officer(self, number, command, verb, *arguments):
+        """One act of our first (0) or second (1) officer; what it printed."""
+        return self.chancery(command, verb, *arguments, "--yes", *self.desk(self.officers[number]))
+
+    def enrolments(self):
+        """{user id: (state, SHA-256 of the certificate)}"""
+        rows = (line.split() for line in self.officer(0, "enrol", "list").splitlines())
+        return {user_id: (state, digest) for user_id, state, digest in rows}
+
+    def enrol(self, person):
+        """Proposed by one officer, approved by the other; unless that certificate is enrolled already."""
+        certificate = self.pki / f"people/{person}.pem"
+        printed = run(["openssl", "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256"])
+        digest = printed.strip().split("=")[1].replace(":", "").lower()
+        if self.enrolments().get(self.user_id(person)) == ("active", digest):
+            return
+        proposed = self.officer(
+            0, "enrol", "propose", "--user", self.user_id(person), "--certificate", certificate, "--ticket", "demo-1"
+        )
+        number = re.search(r"^proposed (\w+)", proposed, re.M).group(1)
+        self.officer(1, "enrol", "approve", number)
+
+    def login_command(self, person):
+        """As a person would type it."""
+        return (
+            f"{program()} login --certificate-listener {self.certificate_url} --authority {self.authority} "
+            f"--p12 {self.p12(person)} --print"
+        )
+
+    def login(self, person, *arguments):
+        """A session of @person by `chancery login`."""
+        printed = self.chancery("login", "--print", *arguments, *self.desk(person))
+        session = json.loads(printed[printed.index("{") :])
+        return Client(
+            self.url, self.authority, session["access_token"], session["user_id"], session["device_id"]
+        )
+
     def anonymous(self):
         return Client(self.url, self.authority)
