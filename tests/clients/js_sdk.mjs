@@ -9,14 +9,13 @@ import { pathToFileURL } from "node:url";
 
 // The pinned packages are under var/, not beside this file.
 const require = createRequire(process.env.CHANCERY_NODE_MODULES + "/");
-const sdk = await import(pathToFileURL(require.resolve("matrix-js-sdk")));
-const { logger } = await import(pathToFileURL(require.resolve("matrix-js-sdk/lib/logger.js")));
+// The client's own talk would drown the results; it binds the console's functions when it is loaded.
 if (!process.env.CHANCERY_VERBOSE) {
-    logger.setLevel(logger.levels.SILENT);
-    for (const name of ["log", "info", "debug", "warn"]) {
+    for (const name of ["log", "info", "debug", "warn", "error", "trace"]) {
         globalThis.console[name] = () => {};
     }
 }
+const sdk = await import(pathToFileURL(require.resolve("matrix-js-sdk")));
 const print = (line) => process.stdout.write(line + "\n");
 
 const LIMIT_MS = 60_000;

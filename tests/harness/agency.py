@@ -200,7 +200,7 @@ class Agency:
     def login(self, person, *arguments):
         """A session of @person by `chancery login`."""
         printed = self.chancery("login", "--print", *arguments, *self.desk(person))
-        session = json.loads(printed[printed.index("{") :])
+        session, _ = json.JSONDecoder().raw_decode(printed, printed.index("{"))
         return Client(
             self.url, self.authority, session["access_token"], session["user_id"], session["device_id"]
         )
