@@ -24,6 +24,7 @@
 #include "identity/session.h"
 #include "server/certificate/crl_intake.h"
 #include "server/client/filter.h"
+#include "server/client/room_transactions.h"
 #include "server/client/sync_hub.h"
 #include "server/client/typing.h"
 #include "server/identity_setup.h"
@@ -467,6 +468,7 @@ start_rooms(House *house, GError **error)
     Server *server = &house->server;
 
     server->rooms = rooms_new(server->pool, server->lane, server->name, server->key);
+    server->room_transactions = room_transactions_new();
     rooms_set_key_finder(server->rooms, partners_find_event_key, server->partners);
     return TRUE;
 }
@@ -475,6 +477,7 @@ static void
 free_rooms(House *house)
 {
     g_clear_pointer(&house->server.rooms, rooms_free);
+    g_clear_pointer(&house->server.room_transactions, room_transactions_free);
 }
 
 /* The list in force has changed: cut what runs to those who are on it no more, drop what waits for
