@@ -65,11 +65,14 @@ redirect_url_is_allowed(const char *const *allowed, const char *url)
     if (strnlen(url, REDIRECT_BYTES_MAX + 1) > REDIRECT_BYTES_MAX)
         return FALSE;
     for (const char *c = url; *c != '\0'; c++)
-        if (!g_ascii_isgraph(*c) || *c == '\\' || *c == '#' || *c == '"' || *c == '<' || *c == '>')
+        if (!g_ascii_isgraph(*c) || *c == '\\' || *c == '"' || *c == '<' || *c == '>')
             return FALSE;
+    /* What stands after # never leaves the browser: clients keep the place there to which they
+     * return. */
+    g_autofree char *page = g_strndup(url, strcspn(url, "#"));
     for (; allowed != NULL && *allowed != NULL; allowed++)
-        if ((g_str_has_prefix(url, "https://") && strcmp(*allowed, url) == 0) ||
-            same_but_for_port(*allowed, url))
+        if ((g_str_has_prefix(page, "https://") && strcmp(*allowed, page) == 0) ||
+            same_but_for_port(*allowed, page))
             return TRUE;
     return FALSE;
 }

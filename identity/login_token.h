@@ -27,7 +27,8 @@ login_token_redeem(Sessions *sessions, Certificates *certificates, StoreConnecti
                    const char *token, const char *origin, const char **ret_rule, GError **error);
 
 /* Is @url, to the byte, one of @allowed (https addresses); or, when @allowed has a loopback http
- * address, that address with any port?  No other scheme ever. */
+ * address, that address with any port?  No other scheme ever.  A fragment
+ * (#…) does not count. */
 gboolean redirect_url_is_allowed(const char *const *allowed, const char *url);
 /* "https://host:port" of an address; NULL when it has none. */
 char *redirect_url_origin(const char *url);

@@ -14,6 +14,8 @@ struct TokenKey {
 TokenKey *
 token_key_new(const RecordKey *record_key)
 {
+    if (sodium_init() < 0)
+        g_error("libsodium cannot start");
     g_autoptr(GBytes) bytes = record_key_mac_text(record_key, "token-key", NULL);
     g_assert(g_bytes_get_size(bytes) == KEY_BYTES);
     TokenKey *key = g_new0(TokenKey, 1);
