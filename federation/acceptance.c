@@ -302,11 +302,14 @@ deliver(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, const RoomEvent *eve
 static void
 write_log(RoomMemory *memory, LaneBatch *batch, const RoomEvent *event, gboolean history)
 {
-    LogEntry *entry = log_entry_new(LOG_EVENT, memory->info->room_id, NULL, event->pdu->event_id);
+    const Pdu *pdu = event->pdu;
+    /* Whose membership it changes: those who wait learn by it that their rooms are others now. */
+    const char *member = pdu_membership(pdu) != NULL ? pdu->state_key : NULL;
+    LogEntry *entry = log_entry_new(LOG_EVENT, memory->info->room_id, member, pdu->event_id);
 
     if (!history || event->has_state)
         entry->state_root = state_node_id_bytes(history ? &event->after : &memory->current);
-    entry->payload = g_bytes_ref(event->pdu->bytes);
+    entry->payload = g_bytes_ref(pdu->bytes);
     if (history)
         lane_batch_log_history(batch, entry);
     else
