@@ -8,6 +8,7 @@
 #include "identity/server_key.h"
 #include "server/http/route.h"
 #include "server/server.h"
+#include "storage/enrolment_store.h"
 #include "storage/profile_store.h"
 
 #define KEY_VALID_MS                                                                               \
@@ -38,6 +39,7 @@ profile_get(Request *request, GError **error)
     const char *of =
         user_id != NULL && identifier_user_id_valid(user_id) ? identifier_server(user_id) : NULL;
     g_autoptr(ProfileRow) row = NULL;
+    gboolean exists = FALSE;
 
     if (of == NULL)
         return response_error(400, "M_MISSING_PARAM", "Give a user ID as user_id");
@@ -45,9 +47,12 @@ profile_get(Request *request, GError **error)
         return response_error(404, "M_NOT_FOUND", "That user is not of this server");
     {
         g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
-        if (connection == NULL || !profile_store_find(connection, user_id, &row, error))
+        if (connection == NULL || !account_store_exists(connection, user_id, &exists, error) ||
+            !profile_store_find(connection, user_id, &row, error))
             return NULL;
     }
+    if (!exists)
+        return response_error(404, "M_NOT_FOUND", "There is no such user here");
     cJSON *answer = cJSON_CreateObject();
     if (row != NULL && row->displayname != NULL &&
         (field == NULL || strcmp(field, "displayname") == 0))
