@@ -347,6 +347,19 @@ write_rules(Request *request, const cJSON *rules, GError **error)
     return account_data_write(request, "", "m.push_rules", rules, error);
 }
 
+/* cJSON_InsertItemInArray of Debian's 1.7.15 refuses every place but the first and the last. */
+static void
+insert_rule(cJSON *list, int place, cJSON *rule)
+{
+    g_autoptr(cJSON) rest = cJSON_CreateArray();
+
+    while (cJSON_GetArraySize(list) > place)
+        cJSON_AddItemToArray(rest, cJSON_DetachItemFromArray(list, place));
+    cJSON_AddItemToArray(list, rule);
+    while (cJSON_GetArraySize(rest) > 0)
+        cJSON_AddItemToArray(list, cJSON_DetachItemFromArray(rest, 0));
+}
+
 static Response *
 rule_put(Request *request, GError **error)
 {
@@ -371,7 +384,7 @@ rule_put(Request *request, GError **error)
     place = place_of(request, list, error);
     if (place < 0)
         return NULL;
-    cJSON_InsertItemInArray(list, place, g_steal_pointer(&rule));
+    insert_rule(list, place, g_steal_pointer(&rule));
     return write_rules(request, rules, error);
 }
 
