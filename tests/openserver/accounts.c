@@ -24,7 +24,9 @@ static const StoreStatement statements[] = {
          "CREATE TABLE IF NOT EXISTS open_account (user_id text COLLATE \"C\" PRIMARY KEY,"
          " salt bytea NOT NULL, hash bytea NOT NULL)"},
     [ACCOUNT_INSERT] = {"open_account_insert",
-                        "INSERT INTO open_account (user_id, salt, hash) VALUES ($1, $2, $3)"
+                        "WITH made AS (INSERT INTO account (user_id, created_ms) VALUES ($1, 0)"
+                        " ON CONFLICT DO NOTHING)"
+                        " INSERT INTO open_account (user_id, salt, hash) VALUES ($1, $2, $3)"
                         " ON CONFLICT (user_id) DO NOTHING"},
     [ACCOUNT_FIND] = {"open_account_find",
                       "SELECT salt, hash FROM open_account WHERE user_id = $1"},
