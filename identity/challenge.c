@@ -6,6 +6,7 @@
 #include "identity/clock.h"
 #include "identity/json.h"
 #include "identity/refusal.h"
+#include "identity/token.h"
 
 enum {
     RANDOM_BYTES = 12,
@@ -96,7 +97,9 @@ static gboolean
 base64url_read(const char *text, guint8 *bytes, gsize length)
 {
     gsize read = 0;
-    return sodium_base642bin(bytes, length, text, strlen(text), NULL, &read, NULL,
+    /* libsodium takes bytes above 0x7F for digits. */
+    return text[strspn(text, TOKEN_ALPHABET)] == '\0' &&
+           sodium_base642bin(bytes, length, text, strlen(text), NULL, &read, NULL,
                              sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0 &&
            read == length;
 }

@@ -77,7 +77,9 @@ token_read(const TokenKey *key, const char *text, Token *ret_token)
     gsize length = 0;
     TokenKind kind;
 
-    if (strnlen(text, TEXT_CHARACTERS + 1) != TEXT_CHARACTERS || !kind_of_prefix(text, &kind))
+    /* libsodium takes bytes above 0x7F for digits: the alphabet is looked at first. */
+    if (strnlen(text, TEXT_CHARACTERS + 1) != TEXT_CHARACTERS || !kind_of_prefix(text, &kind) ||
+        text[PREFIX_CHARACTERS + strspn(text + PREFIX_CHARACTERS, TOKEN_ALPHABET)] != '\0')
         return FALSE;
     if (sodium_base642bin(all, sizeof all, text + PREFIX_CHARACTERS,
                           TEXT_CHARACTERS - PREFIX_CHARACTERS, NULL, &length, NULL,

@@ -13,6 +13,7 @@
 
 #define TOKEN_SESSION_BYTES 16
 #define TOKEN_TEXT_MAX 80
+#define TOKEN_ALPHABET "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 typedef enum {
     TOKEN_ACCESS = 1,

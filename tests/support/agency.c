@@ -16,12 +16,12 @@ void
 test_agency_make(TestAgency *agency, const char *words)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *output = NULL;
+    g_autofree char *output = NULL, *problems = NULL;
     gint status = 0;
     g_autofree char *command =
         g_strdup_printf("tests/pki/make_pki --out %s %s", agency->pki, words);
 
-    g_spawn_command_line_sync(command, &output, &output, &status, &error);
+    g_spawn_command_line_sync(command, &output, &problems, &status, &error);
     g_assert_no_error(error);
     g_assert_true(g_spawn_check_wait_status(status, NULL));
 }
