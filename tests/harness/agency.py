@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 from .matrix import Client
@@ -34,6 +35,7 @@ class Agency:
         self.log = self.home / "log"
         self.process = None
         self.officers = []
+        self.federation_officer = f"{self.short}-federation"
         self.limited = True  # rate limits, as a real server has them
 
     # ---- addresses ----
@@ -77,7 +79,7 @@ class Agency:
         if not (self.pki / "issuing.pem").exists():
             self.make_pki("ca", "--country", self.country, "--name", self.short.capitalize())
         self.make_pki("server", self.short, "--host", self.name, "--if-needed")
-        for person in people:
+        for person in [*people, self.federation_officer]:
             self.make_pki("person", person, "--if-needed")
         self.make_pki("crl")
         self.write_config()
@@ -88,7 +90,10 @@ class Agency:
         sections = {
             "server": {"name": self.name, "public_base_url": self.url, "state_directory": "state"},
             "client": {"listen": f"127.0.0.1:{self.ports['client']}", **server},
-            "federation": {"listen": f"127.0.0.1:{self.ports['federation']}", **server},
+            "federation": {
+                "listen": f"127.0.0.1:{self.ports['federation']}",
+                "allow_list_signers": self.fingerprint(self.federation_officer), **server,
+            },
             "certificate": {
                 "listen": f"127.0.0.1:{self.ports['certificate']}", "public_base_url": self.certificate_url, **server,
             },
@@ -161,12 +166,15 @@ class Agency:
 
     def desk(self, person):
         """The options with which @person works at the certificate listener."""
-        secret = self.home / "passphrase"
-        secret.write_text(PASS_PHRASE + "\n")
         return [
             "--certificate-listener", self.certificate_url, "--authority", self.authority,
-            "--p12", self.p12(person), "--passphrase-file", secret,
+            "--p12", self.p12(person), "--passphrase-file", self.secret(),
         ]  # fmt: skip
+
+    def secret(self):
+        file = self.home / "passphrase"
+        file.write_text(PASS_PHRASE + "\n")
+        return file
 
     def officer(self, number, command, verb, *arguments):
         """One act of our first (0) or second (1) officer; what it printed."""
@@ -177,12 +185,35 @@ class Agency:
         rows = (line.split() for line in self.officer(0, "enrol", "list").splitlines())
         return {user_id: (state, digest) for user_id, state, digest in rows}
 
+    def fingerprint(self, person):
+        """SHA-256 of the certificate, hexadecimal."""
+        printed = run(["openssl", "x509", "-in", self.pki / f"people/{person}.pem", "-noout", "-fingerprint", "-sha256"])
+        return printed.strip().split("=")[1].replace(":", "").lower()
+
+    def trust(self, entries):
+        """The federation officer signs a list of these @entries (Agency.describe), and it is put in force."""
+        files = []
+        for number, entry in enumerate(entries):
+            files.append(self.home / f"entry-{number}.json")
+            files[-1].write_text(entry)
+        unsigned, signed = self.home / "partners.json", self.home / "partners.signed"
+        unsigned.write_text(
+            self.chancery("partner", "make", "--list-id", self.short, "--serial", int(time.time() * 1000), *files)
+        )
+        self.chancery(
+            "partner", "sign", "--p12", self.p12(self.federation_officer), "--passphrase-file", self.secret(),
+            "--output", signed, unsigned,
+        )  # fmt: skip
+        self.chancery("partner", "import", "--config", self.config, signed)
+
+    def describe(self, address):
+        """What a partner's list says of us."""
+        return self.chancery("partner", "describe", "--config", self.config, "--address", address)
+
     def enrol(self, person):
         """Proposed by one officer, approved by the other; unless that certificate is enrolled already."""
         certificate = self.pki / f"people/{person}.pem"
-        printed = run(["openssl", "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256"])
-        digest = printed.strip().split("=")[1].replace(":", "").lower()
-        if self.enrolments().get(self.user_id(person)) == ("active", digest):
+        if self.enrolments().get(self.user_id(person)) == ("active", self.fingerprint(person)):
             return
         proposed = self.officer(
             0, "enrol", "propose", "--user", self.user_id(person), "--certificate", certificate, "--ticket", "demo-1"

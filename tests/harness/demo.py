@@ -131,8 +131,8 @@ def main(mode):
                 pair.watch(1)
     except Stopped as stopped:
         say(f"stopping ({stopped})")
-    except Failed as failure:
-        say(f"failed: {failure}")
+    except Exception as failure:  # noqa: BLE001 (said, then everything is stopped)
+        say(f"failed: {failure or repr(failure)}")
         status = 1
     # A second Ctrl-C must not leave anything behind.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

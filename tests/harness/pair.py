@@ -54,7 +54,8 @@ class Pair:
             agency.found()
             self.say(f"{agency.name}: national PKI, certificates, database, first officers {' and '.join(agency.officers)}")
         for agency in self.agencies:
-            agency.trust(self.beta if agency is self.alpha else self.alpha)
+            partner = self.beta if agency is self.alpha else self.alpha
+            agency.trust([partner.describe(self.address_of(partner))])
         for agency in self.agencies:
             agency.start()
             for person in OFFICIALS[agency.short]:
