@@ -27,6 +27,7 @@
 #include "server/client/room_transactions.h"
 #include "server/client/sync_hub.h"
 #include "server/client/typing.h"
+#include "server/client/unread.h"
 #include "server/identity_setup.h"
 #include "server/partner/authenticate.h"
 #include "storage/lane.h"
@@ -538,6 +539,7 @@ start_sync(House *house, GError **error)
     Server *server = &house->server;
 
     server->filters = filters_new(server->pool);
+    server->unread = unread_new(server);
     server->sync = sync_hub_new(server);
     server->typing = typing_new(wake_room, server->sync);
     return TRUE;
@@ -548,6 +550,7 @@ free_sync(House *house)
 {
     g_clear_pointer(&house->server.typing, typing_free);
     g_clear_pointer(&house->server.sync, sync_hub_free);
+    g_clear_pointer(&house->server.unread, unread_free);
     g_clear_pointer(&house->server.filters, filters_free);
 }
 

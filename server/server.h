@@ -22,6 +22,7 @@ typedef struct Outgoing Outgoing;           /* federation/outgoing.h: joins, inv
 typedef struct Transactions Transactions;   /* federation/transaction.h: what partners send us */
 typedef struct SyncHub SyncHub;             /* server/client/sync_hub.h: who waits for what */
 typedef struct Filters Filters;             /* server/client/filter.h */
+typedef struct Unread Unread;               /* server/client/unread.h */
 typedef struct Typing Typing;               /* server/client/typing.h */
 typedef struct RoomTransactions RoomTransactions; /* server/client/room_transactions.h */
 
@@ -44,6 +45,7 @@ typedef struct Server {
     Transactions *transactions;
     SyncHub *sync;
     Filters *filters;
+    Unread *unread;
     Typing *typing;
     RoomTransactions *room_transactions;
 } Server;

@@ -31,11 +31,11 @@ const StoreStatement receipt_store_statements[] = {
                                 " AND room_id = $1"},
     /* kind = 1 is LOG_EVENT. */
     [RECEIPT_UNREAD] = {"receipt_unread",
-                        "SELECT e.event_id, e.sender, e.type, e.json FROM log l JOIN event e"
+                        "SELECT e.event_id, e.sender, e.json FROM log l JOIN event e"
                         " ON e.room_id = l.room_id AND e.event_id = l.ref"
-                        " WHERE l.kind = 1 AND l.room_id = $1 AND l.position > $3"
-                        " AND l.position <= $4 AND e.sender <> $2 AND e.state_key IS NULL"
-                        " ORDER BY l.position LIMIT $5"},
+                        " WHERE l.kind = 1 AND l.room_id = $1 AND l.position > $2"
+                        " AND l.position <= $3 AND e.state_key IS NULL"
+                        " ORDER BY l.position DESC LIMIT $4"},
 };
 const guint receipt_store_statement_count = N_STATEMENTS;
 
@@ -91,9 +91,9 @@ receipt_store_event_position(StoreConnection *connection, const char *room_id, c
 }
 
 StoreRows *
-receipt_store_unread(StoreConnection *connection, const char *room_id, const char *user_id,
-                     gint64 after, gint64 until, gint64 events_max, GError **error)
+receipt_store_unread(StoreConnection *connection, const char *room_id, gint64 after, gint64 until,
+                     gint64 events_max, GError **error)
 {
     return store_run(connection, &receipt_store_statements[RECEIPT_UNREAD],
-                     store_arguments("ttiii", room_id, user_id, after, until, events_max), error);
+                     store_arguments("tiii", room_id, after, until, events_max), error);
 }

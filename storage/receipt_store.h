@@ -30,8 +30,7 @@ gboolean receipt_store_read_position(StoreConnection *connection, const char *ro
 /* The position of @event_id in the log; 0 when it is not there. */
 gboolean receipt_store_event_position(StoreConnection *connection, const char *room_id,
                                       const char *event_id, gint64 *ret_position, GError **error);
-/* Rows of (event_id, sender, type, json) of the room's events after @after up to @until that
- * @user_id did not send and that are messages, oldest first. */
-StoreRows *
-receipt_store_unread(StoreConnection *connection, const char *room_id, const char *user_id,
-                     gint64 after, gint64 until, gint64 events_max, GError **error);
+/* Rows of (event_id, sender, json): the room's events after @after up to @until that are no state,
+ * newest first. */
+StoreRows *receipt_store_unread(StoreConnection *connection, const char *room_id, gint64 after,
+                                gint64 until, gint64 events_max, GError **error);

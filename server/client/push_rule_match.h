@@ -14,7 +14,7 @@ struct PushContext {
     gpointer data;
     gboolean loaded;
     gint64 member_count;
-    char *display_name;        /* NULL: none */
+    const char *display_name;  /* NULL: none */
     const cJSON *power_levels; /* content, NULL: no such event */
 };
 

@@ -7,15 +7,11 @@
 #include "identity/refusal.h"
 #include "server/client/account_data.h"
 #include "server/client/lane_call.h"
-#include "server/client/push_rule_match.h"
 #include "server/http/route.h"
 #include "storage/account_data_store.h"
-#include "storage/event_store.h"
 #include "storage/membership_store.h"
 #include "storage/receipt_store.h"
-#include "storage/state_store.h"
 
-#define UNREAD_MAX 100
 #define THREAD_BYTES_MAX 255
 #define PARTNER_RECEIPTS_MAX 1000 /* of one EDU */
 
@@ -65,110 +61,6 @@ receipts_append(StoreConnection *connection, const char *room_id, const char *us
     text = cJSON_PrintUnformatted(content);
     g_string_append_printf(out, "%s{\"type\":\"m.receipt\",\"content\":%s}",
                            out->len > 0 ? "," : "", text);
-    return TRUE;
-}
-
-/* ---- how much is unread ---- */
-
-typedef struct {
-    Server *server;
-    StoreConnection *connection;
-    const char *room_id;
-    const char *user_id;
-    cJSON *power_levels; /* the event */
-    cJSON *member;       /* the user's own member event */
-} UnreadRoom;
-
-static cJSON *
-state_content(UnreadRoom *room, const char *type, const char *state_key)
-{
-    g_autoptr(GPtrArray) events =
-        state_store_events(room->connection, room->room_id, type, state_key, NULL);
-    gsize length;
-
-    if (events == NULL || events->len == 0)
-        return NULL;
-    const StoredEvent *event = g_ptr_array_index(events, 0);
-    const char *text = g_bytes_get_data(event->json, &length);
-    return json_parse(text, length, &json_limits_request, NULL);
-}
-
-static gboolean
-load_context(PushContext *context)
-{
-    UnreadRoom *room = context->data;
-    gint64 invited;
-
-    if (!membership_store_count(room->connection, room->room_id, &context->member_count, &invited,
-                                NULL))
-        return FALSE;
-    room->power_levels = state_content(room, "m.room.power_levels", "");
-    room->member = state_content(room, "m.room.member", room->user_id);
-    context->power_levels = json_object_get(room->power_levels, "content");
-    context->display_name =
-        (char *)json_get_string(json_object_get(room->member, "content"), "displayname");
-    return TRUE;
-}
-
-static void
-count_rows(const StoreRows *rows, const cJSON *rules, PushContext *context,
-           guint *ret_notifications, guint *ret_highlights)
-{
-    for (guint i = 0; i < store_rows_count(rows); i++) {
-        gboolean highlight = FALSE;
-        gsize length;
-        const char *text = store_rows_data(rows, i, 3, &length);
-        g_autoptr(cJSON) event = json_parse(text, length, &json_limits_request, NULL);
-        if (event == NULL || !push_rules_notify(rules, event, context, &highlight))
-            continue;
-        *ret_notifications += 1;
-        *ret_highlights += highlight ? 1 : 0;
-    }
-}
-
-/* Read up to a receipt, or else up to one's own coming in. */
-static gboolean
-find_read_position(const UnreadRoom *room, gint64 *ret_position, GError **error)
-{
-    g_autoptr(StoredMembership) membership = NULL;
-
-    if (!receipt_store_read_position(room->connection, room->room_id, room->user_id, ret_position,
-                                     error))
-        return FALSE;
-    if (*ret_position > 0)
-        return TRUE;
-    if (!membership_store_find(room->connection, room->room_id, room->user_id, &membership, error))
-        return FALSE;
-    return membership == NULL ||
-           receipt_store_event_position(room->connection, room->room_id, membership->event_id,
-                                        ret_position, error);
-}
-
-gboolean
-unread_count(Server *server, StoreConnection *connection, const char *room_id, const char *user_id,
-             gint64 until, guint *ret_notifications, guint *ret_highlights, GError **error)
-{
-    UnreadRoom room = {server, connection, room_id, user_id, NULL, NULL};
-    PushContext context = {.user_id = user_id, .load = load_context, .data = &room};
-    g_autoptr(StoreRows) rows = NULL;
-    g_autoptr(cJSON) rules = NULL;
-    gint64 read = 0;
-
-    *ret_notifications = 0;
-    *ret_highlights = 0;
-    if (!find_read_position(&room, &read, error))
-        return FALSE;
-    rows = receipt_store_unread(connection, room_id, user_id, read, until, UNREAD_MAX, error);
-    if (rows == NULL)
-        return FALSE;
-    if (store_rows_count(rows) == 0)
-        return TRUE;
-    rules = push_rules_load(connection, user_id, error);
-    if (rules == NULL)
-        return FALSE;
-    count_rows(rows, rules, &context, ret_notifications, ret_highlights);
-    cJSON_Delete(room.power_levels);
-    cJSON_Delete(room.member);
     return TRUE;
 }
 

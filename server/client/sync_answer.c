@@ -10,6 +10,7 @@
 #include "server/client/account_data.h"
 #include "server/client/key_answers.h"
 #include "server/client/receipts.h"
+#include "server/client/unread.h"
 #include "server/client/sync_hub.h"
 #include "server/client/sync_private.h"
 #include "server/client/typing.h"

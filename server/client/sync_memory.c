@@ -1,10 +1,10 @@
 /* server/client/sync_memory.c: a sync whose news are plain messages, answered from what the hub and
  * the rooms' caches hold. */
 #include "identity/seeded_hash.h"
-#include "server/client/receipts.h"
 #include "server/client/sync_hub.h"
 #include "server/client/sync_private.h"
 #include "server/client/typing.h"
+#include "server/client/unread.h"
 #include "storage/log.h"
 
 /* room id -> GPtrArray of LogEntry, oldest first; borrowed. */
@@ -26,9 +26,13 @@ by_room(GPtrArray *entries)
 }
 
 static gboolean
-count_unread(const SyncCall *call, SyncRoom *room, gint64 until, GError **error)
+count_unread(const SyncCall *call, SyncRoom *room, GPtrArray *entries, gint64 until, GError **error)
 {
-    g_autoptr(StoreConnection) connection = store_borrow(call->server->pool, error);
+    g_autoptr(StoreConnection) connection = NULL;
+    if (unread_advance(call->server->unread, room->room_id, call->user_id, call->since.position,
+                       entries, room->timeline, &room->notifications, &room->highlights))
+        return TRUE;
+    connection = store_borrow(call->server->pool, error);
     return connection != NULL &&
            unread_count(call->server, connection, room->room_id, call->user_id, until,
                         &room->notifications, &room->highlights, error);
@@ -54,9 +58,10 @@ room_of_entries(const SyncCall *call, const char *room_id, GPtrArray *entries, G
     room->timeline = rooms_events(call->server->rooms, room_id, ids, error);
     if (room->timeline == NULL)
         return NULL;
+    if (!count_unread(call, room, entries, last->position, error))
+        return NULL;
     sync_room_limit_timeline(call, room);
-    if (!count_unread(call, room, last->position, error) ||
-        !sync_room_add_senders(call, room, last->state_root, error))
+    if (!sync_room_add_senders(call, room, last->state_root, error))
         return NULL;
     return g_steal_pointer(&room);
 }
