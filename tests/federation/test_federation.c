@@ -1,0 +1,273 @@
+/* Two agencies (and a stranger) in one process: rooms across, outages, repeats, drops. */
+#include "tests/support/house.h"
+
+#include <string.h>
+
+#include "identity/clock.h"
+#include "identity/refusal.h"
+
+#define ANNA "@anna:alpha.example"
+#define BERTA "@berta:beta.example"
+#define MESSAGE "m.room.message"
+#define HELLO "{\"msgtype\":\"m.text\",\"body\":\"hello\"}"
+
+typedef struct {
+    Houses *houses;
+    House *alpha, *beta;
+} Fixture;
+
+static void
+set_up(Fixture *fixture, gconstpointer data)
+{
+    fixture->houses = houses_new((const char *const[]){"alpha", "beta", NULL});
+    fixture->alpha = houses_get(fixture->houses, "alpha");
+    fixture->beta = houses_get(fixture->houses, "beta");
+    houses_federate(fixture->houses);
+}
+
+static void
+tear_down(Fixture *fixture, gconstpointer data)
+{
+    clock_shift_for_tests(0);
+    houses_free(fixture->houses);
+}
+
+static char *
+send_hello(House *house, const char *room_id, const char *user_id)
+{
+    g_autoptr(GError) error = NULL;
+    char *event_id = house_send(house, room_id, user_id, MESSAGE, NULL, HELLO, &error);
+    g_assert_no_error(error);
+    return event_id;
+}
+
+/* A room of Anna's that Berta has joined. */
+static char *
+shared_room(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+    char *room_id = house_make_room(fixture->alpha, ANNA, "public");
+    house_join(fixture->beta, room_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    return room_id;
+}
+
+static void
+test_messages_cross_both_ways(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *room_id = shared_room(fixture);
+    g_autofree char *there = send_hello(fixture->alpha, room_id, ANNA);
+    house_await_event(fixture->beta, there);
+    g_autofree char *back = send_hello(fixture->beta, room_id, BERTA);
+    house_await_event(fixture->alpha, back);
+
+    g_autoptr(GBytes) left = NULL;
+    g_autoptr(GBytes) right = NULL;
+    g_assert_true(rooms_current_root(fixture->alpha->server.rooms, room_id, &left, NULL));
+    g_assert_true(rooms_current_root(fixture->beta->server.rooms, room_id, &right, NULL));
+    g_assert_nonnull(left);
+    g_assert_nonnull(right);
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 0);
+    house_await_count(fixture->beta, "SELECT count(*) FROM delivery_queue", 0);
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_transaction", 0);
+}
+
+static void
+test_an_invite_is_cosigned_and_turned_down(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "invite");
+
+    /* nobody of that name there yet */
+    g_assert_false(house_invite(fixture->alpha, room_id, ANNA, BERTA, &error));
+    g_assert_error(error, REFUSAL, 404);
+    g_clear_error(&error);
+    g_free(test_database_query(fixture->beta->database,
+                               "INSERT INTO account (user_id, created_ms) VALUES ('" BERTA
+                               "', 1)"));
+    house_invite(fixture->alpha, room_id, ANNA, BERTA, &error);
+    g_assert_no_error(error);
+    house_await_count(fixture->beta, "SELECT count(*) FROM invite", 1);
+    house_await_count(
+        fixture->alpha,
+        "SELECT count(*) FROM membership WHERE user_id = '" BERTA "' AND membership = 'invite'", 1);
+    house_leave_room(fixture->beta, room_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    house_await_count(fixture->beta, "SELECT count(*) FROM invite", 0);
+    house_await_count(
+        fixture->alpha,
+        "SELECT count(*) FROM membership WHERE user_id = '" BERTA "' AND membership = 'leave'", 1);
+    /* and without an invite there is no way in */
+    g_assert_false(house_join(fixture->beta, room_id, BERTA, "alpha.example", &error));
+    g_assert_error(error, REFUSAL, 403);
+}
+
+static void
+test_an_hour_away_then_every_event_once(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *room_id = shared_room(fixture);
+    g_autoptr(GPtrArray) sent = g_ptr_array_new_with_free_func(g_free);
+    house_leave(fixture->beta);
+    for (guint i = 0; i < 120; i++)
+        g_ptr_array_add(sent, send_hello(fixture->alpha, room_id, ANNA));
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_transaction", 1);
+    clock_shift_for_tests(3600 * 1000);
+    house_return(fixture->beta);
+    clock_shift_for_tests(2 * 3600 * 1000); /* the longest pause is over, wherever it began */
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 0);
+    for (guint i = 0; i < sent->len; i++)
+        g_assert_cmpint(house_count_event(fixture->beta, sent->pdata[i]), ==, 1);
+    /* in order */
+    g_autofree char *order = test_database_query(
+        fixture->beta->database,
+        "SELECT string_agg(ref, ',' ORDER BY position) FROM log WHERE ref IN (SELECT event_id FROM "
+        "event WHERE type = 'm.room.message')");
+    g_ptr_array_add(sent, NULL);
+    g_autofree char *expected = g_strjoinv(",", (char **)sent->pdata);
+    g_assert_cmpstr(order, ==, expected);
+}
+
+static void
+test_a_call_from_the_partner_ends_the_pause(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *room_id = shared_room(fixture);
+    delivery_set_back_off(fixture->alpha->server.delivery, 3000 * 1000, 3600 * 1000);
+    house_leave(fixture->beta);
+    g_autofree char *waiting = send_hello(fixture->alpha, room_id, ANNA);
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_transaction", 1);
+    house_return(fixture->beta);
+    g_autofree char *word = send_hello(fixture->beta, room_id, BERTA);
+    house_await_event(fixture->alpha, word);
+    house_await_event(fixture->beta, waiting);
+}
+
+static void
+test_a_repeated_transaction_gets_the_same_answer(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = shared_room(fixture);
+    house_leave(fixture->alpha); /* so that delivery cannot come before us */
+    g_autofree char *event_id = send_hello(fixture->beta, room_id, BERTA);
+    g_autofree char *pdu = test_database_query(
+        fixture->beta->database,
+        "SELECT convert_from(json, 'UTF8') FROM event WHERE type = 'm.room.message'");
+    house_return(fixture->alpha);
+    g_autofree char *good =
+        g_strdup_printf("{\"origin\":\"beta.example\",\"origin_server_ts\":1,\"pdus\":[%s]}", pdu);
+    g_autoptr(GBytes) once = NULL;
+    g_autoptr(GBytes) twice = NULL;
+    house_request(fixture->beta, fixture->alpha, "PUT", "/_matrix/federation/v1/send/t1", good,
+                  &once, &error);
+    g_assert_no_error(error);
+    house_request(fixture->beta, fixture->alpha, "PUT", "/_matrix/federation/v1/send/t1", good,
+                  &twice, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_bytes_equal(once, twice));
+    g_autofree char *expected = g_strdup_printf("{\"pdus\":{\"%s\":{}}}", event_id);
+    g_assert_cmpmem(g_bytes_get_data(once, NULL), g_bytes_get_size(once), expected,
+                    strlen(expected));
+    g_assert_cmpint(house_count_event(fixture->alpha, event_id), ==, 1);
+
+    /* One bad event does not fail its neighbour, and is not stored. */
+    g_autofree char *second = send_hello(fixture->beta, room_id, BERTA);
+    g_autofree char *honest = NULL;
+    {
+        g_autofree char *sql = g_strdup_printf(
+            "SELECT convert_from(json, 'UTF8') FROM event WHERE event_id = '%s'", second);
+        honest = test_database_query(fixture->beta->database, sql);
+    }
+    g_autoptr(GString) forged = g_string_new(pdu);
+    g_string_replace(forged, "\"depth\":", "\"depth\":1", 1); /* another event, the old signature */
+    g_autofree char *mixed =
+        g_strdup_printf("{\"origin\":\"beta.example\",\"origin_server_ts\":1,\"pdus\":[%s,%s]}",
+                        forged->str, honest);
+    g_autoptr(GBytes) answer = NULL;
+    house_request(fixture->beta, fixture->alpha, "PUT", "/_matrix/federation/v1/send/t2", mixed,
+                  &answer, &error);
+    g_assert_no_error(error);
+    g_autofree char *text = g_strndup(g_bytes_get_data(answer, NULL), g_bytes_get_size(answer));
+    g_assert_nonnull(strstr(text, "\"error\":"));
+    house_await_event(fixture->alpha, second);
+    g_assert_cmpint(test_database_count(fixture->alpha->database,
+                                        "SELECT count(*) FROM event WHERE type = 'm.room.message'"),
+                    ==, 2);
+}
+
+static void
+test_gaps_are_filled(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = shared_room(fixture);
+    house_leave(fixture->alpha);
+    g_autoptr(GPtrArray) sent = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < 8; i++)
+        g_ptr_array_add(sent, send_hello(fixture->beta, room_id, BERTA));
+    g_autofree char *sql =
+        g_strdup_printf("SELECT convert_from(json, 'UTF8') FROM event WHERE event_id = '%s'",
+                        (const char *)sent->pdata[7]);
+    g_autofree char *last = test_database_query(fixture->beta->database, sql);
+    /* beta's own delivery must not be what fills the gap */
+    delivery_stop(fixture->beta->server.delivery);
+    house_return(fixture->alpha);
+    g_autofree char *body =
+        g_strdup_printf("{\"origin\":\"beta.example\",\"origin_server_ts\":1,\"pdus\":[%s]}", last);
+    house_request(fixture->beta, fixture->alpha, "PUT", "/_matrix/federation/v1/send/gap", body,
+                  NULL, &error);
+    g_assert_no_error(error);
+    for (guint i = 0; i < sent->len; i++)
+        g_assert_cmpint(house_count_event(fixture->alpha, sent->pdata[i]), ==, 1);
+}
+
+static void
+test_a_dropped_partner_is_cut(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = shared_room(fixture);
+    house_leave(fixture->beta);
+    g_autofree char *waiting = send_hello(fixture->alpha, room_id, ANNA);
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 1);
+    house_return(fixture->beta);
+    house_import(fixture->alpha, 2, cJSON_CreateArray(), "officer", &error);
+    g_assert_no_error(error);
+
+    RawRequest raw = {.as = fixture->beta};
+    g_assert_cmpuint(house_raw(fixture->alpha, &raw, "GET", "/_matrix/key/v2/server", NULL, NULL),
+                     ==, 403);
+    g_assert_false(house_request(fixture->alpha, fixture->beta, "GET",
+                                 "/_matrix/federation/v1/version", NULL, NULL, &error));
+    g_assert_error(error, REFUSAL, 403);
+    g_clear_error(&error);
+    /* what waited for it goes, and nothing new is queued */
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 0);
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_transaction", 0);
+    g_autofree char *after = send_hello(fixture->alpha, room_id, ANNA);
+    g_assert_cmpint(
+        test_database_count(fixture->alpha->database, "SELECT count(*) FROM delivery_queue"), ==,
+        0);
+    /* its old events stay what they were: the room can still be read and joined by state */
+    g_autoptr(GBytes) root = NULL;
+    g_assert_true(rooms_current_root(fixture->alpha->server.rooms, room_id, &root, &error));
+    g_assert_nonnull(root);
+    g_assert_cmpint(house_count_event(fixture->beta, waiting), <=, 1);
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct {
+        const char *path;
+        void (*run)(Fixture *fixture, gconstpointer data);
+    } tests[] = {
+        {"/federation/both-ways", test_messages_cross_both_ways},
+        {"/federation/invite", test_an_invite_is_cosigned_and_turned_down},
+        {"/federation/an-hour-away", test_an_hour_away_then_every_event_once},
+        {"/federation/woken", test_a_call_from_the_partner_ends_the_pause},
+        {"/federation/repeated", test_a_repeated_transaction_gets_the_same_answer},
+        {"/federation/gaps", test_gaps_are_filled},
+        {"/federation/dropped", test_a_dropped_partner_is_cut},
+    };
+    g_test_init(&argc, &argv, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(tests); i++)
+        g_test_add(tests[i].path, Fixture, NULL, set_up, tests[i].run, tear_down);
+    return g_test_run();
+}
