@@ -55,6 +55,7 @@ typedef struct {
     char *room_id;
     GPtrArray *events; /* GBytes: to be handed in now */
     GHashTable *ours;  /* ids of the events of the transaction itself: only they are answered for */
+    GPtrArray *ids;    /* char *: of the transaction's own events, in its order */
     guint rounds;
     gboolean asked;     /* for missing events by get_missing_events */
     GBytes *at_state;   /* the event whose state is being asked for */
@@ -194,6 +195,7 @@ room_work_free(RoomWork *work)
 {
     Transaction *transaction = work->transaction;
     g_ptr_array_unref(work->events);
+    g_ptr_array_unref(work->ids);
     g_hash_table_unref(work->ours);
     g_clear_pointer(&work->at_state, g_bytes_unref);
     g_clear_pointer(&work->missing, g_ptr_array_unref);
@@ -402,7 +404,10 @@ note_results(RoomWork *work, GPtrArray *results, const GError *error)
 {
     for (guint i = 0; error == NULL && i < results->len; i++) {
         const Received *one = results->pdata[i];
-        set_verdict(work, one->event_id, describe(one));
+        const char *id = one->event_id;
+        if (id == NULL && work->rounds == 0 && i < work->ids->len)
+            id = work->ids->pdata[i]; /* refused before it was looked into */
+        set_verdict(work, id, describe(one));
     }
     if (error == NULL)
         return;
@@ -490,12 +495,14 @@ split_into_rooms(Transaction *transaction, const cJSON *pdus)
             work->transaction = transaction;
             work->room_id = g_strdup(room_id);
             work->events = bytes_array();
+            work->ids = g_ptr_array_new_with_free_func(g_free);
             work->missing = g_ptr_array_new_with_free_func(g_free);
             work->ours = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
             g_hash_table_insert(by_room, work->room_id, work);
             g_ptr_array_add(works, work);
         }
         g_ptr_array_add(work->events, bytes);
+        g_ptr_array_add(work->ids, g_strdup(pdu->event_id));
         g_hash_table_add(work->ours, g_strdup(pdu->event_id));
     }
     return works;

@@ -186,7 +186,8 @@ test_a_repeated_transaction_gets_the_same_answer(Fixture *fixture, gconstpointer
                   &answer, &error);
     g_assert_no_error(error);
     g_autofree char *text = g_strndup(g_bytes_get_data(answer, NULL), g_bytes_get_size(answer));
-    g_assert_nonnull(strstr(text, "\"error\":"));
+    if (strstr(text, "\"error\":") == NULL)
+        g_error("%s", text);
     house_await_event(fixture->alpha, second);
     g_assert_cmpint(test_database_count(fixture->alpha->database,
                                         "SELECT count(*) FROM event WHERE type = 'm.room.message'"),
