@@ -264,7 +264,7 @@ commit(StoreConnection *connection, StoreWrites *writes)
 }
 
 void
-test_agency_found(TestPki *pki, Certificates *certificates, StorePool *pool, const char *first,
+test_office_found(TestPki *pki, Certificates *certificates, StorePool *pool, const char *first,
                   const char *second)
 {
     g_autoptr(GError) error = NULL;
@@ -286,7 +286,7 @@ officer_of(TestPki *pki, Certificates *certificates, StoreConnection *connection
 }
 
 Statement *
-test_agency_draft(TestPki *pki, Certificates *certificates, StorePool *pool, const char *kind,
+test_office_draft(TestPki *pki, Certificates *certificates, StorePool *pool, const char *kind,
                   const char *user_id, const char *person, GError **error)
 {
     g_autoptr(StoreConnection) connection = borrow(pool);
@@ -301,7 +301,7 @@ test_agency_draft(TestPki *pki, Certificates *certificates, StorePool *pool, con
 }
 
 gboolean
-test_agency_put(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
+test_office_put(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
                 GBytes *statement, GBytes *signature, const char *person, GError **error)
 {
     g_autoptr(StoreConnection) connection = borrow(pool);
@@ -318,7 +318,7 @@ test_agency_put(TestPki *pki, Certificates *certificates, StorePool *pool, const
 }
 
 gboolean
-test_agency_sign_off(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
+test_office_sign_off(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
                      const char *digest, GBytes *signature, GError **error)
 {
     g_autoptr(StoreConnection) connection = borrow(pool);
@@ -344,22 +344,22 @@ sign(TestPki *pki, const char *name, GBytes *content)
 }
 
 char *
-test_agency_propose(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
+test_office_propose(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
                     const char *kind, const char *user_id, const char *person, GError **error)
 {
     g_autoptr(Statement) statement =
-        test_agency_draft(pki, certificates, pool, kind, user_id, person, error);
+        test_office_draft(pki, certificates, pool, kind, user_id, person, error);
     if (statement == NULL)
         return NULL;
     g_autoptr(GBytes) signature = sign(pki, officer, statement->bytes);
-    return test_agency_put(pki, certificates, pool, officer, statement->bytes, signature, person,
+    return test_office_put(pki, certificates, pool, officer, statement->bytes, signature, person,
                            error)
                ? g_strdup(statement->digest_hex)
                : NULL;
 }
 
 GBytes *
-test_agency_statement(StorePool *pool, const char *digest)
+test_office_statement(StorePool *pool, const char *digest)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(StoreConnection) connection = borrow(pool);
@@ -375,23 +375,23 @@ test_agency_statement(StorePool *pool, const char *digest)
 }
 
 gboolean
-test_agency_approve(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
+test_office_approve(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
                     const char *digest, GError **error)
 {
-    g_autoptr(GBytes) statement = test_agency_statement(pool, digest);
+    g_autoptr(GBytes) statement = test_office_statement(pool, digest);
     g_autoptr(GBytes) signature = sign(pki, officer, statement);
-    return test_agency_sign_off(pki, certificates, pool, officer, digest, signature, error);
+    return test_office_sign_off(pki, certificates, pool, officer, digest, signature, error);
 }
 
 gboolean
-test_agency_enrol(TestPki *pki, Certificates *certificates, StorePool *pool, const char *first,
+test_office_enrol(TestPki *pki, Certificates *certificates, StorePool *pool, const char *first,
                   const char *second, const char *user_id, const char *person, GError **error)
 {
     g_autoptr(GError) failed = NULL;
     g_autofree char *digest =
-        test_agency_propose(pki, certificates, pool, first, "enrol", user_id, person, &failed);
+        test_office_propose(pki, certificates, pool, first, "enrol", user_id, person, &failed);
     if (digest != NULL)
-        test_agency_approve(pki, certificates, pool, second, digest, &failed);
+        test_office_approve(pki, certificates, pool, second, digest, &failed);
     if (failed == NULL)
         return TRUE;
     if (error == NULL)

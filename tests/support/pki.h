@@ -51,29 +51,29 @@ void test_pki_take_crl(Certificates *certificates, GBytes *bytes);
 /* ---- an agency on it ---- */
 
 /* Names two officers, people/FIRST and people/SECOND. */
-void test_agency_found(TestPki *pki, Certificates *certificates, StorePool *pool, const char *first,
+void test_office_found(TestPki *pki, Certificates *certificates, StorePool *pool, const char *first,
                        const char *second);
 /* An account by both officers' signatures, the way of the officers' API.  NULL for @error: must
  * succeed. */
 gboolean
-test_agency_enrol(TestPki *pki, Certificates *certificates, StorePool *pool, const char *first,
+test_office_enrol(TestPki *pki, Certificates *certificates, StorePool *pool, const char *first,
                   const char *second, const char *user_id, const char *person, GError **error);
 /* One officer's half: drafts @kind for @user_id and @person (either may be NULL), signs, brings it.
  * The digest, hex; NULL with @error. */
 char *
-test_agency_propose(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
+test_office_propose(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
                     const char *kind, const char *user_id, const char *person, GError **error);
-gboolean test_agency_approve(TestPki *pki, Certificates *certificates, StorePool *pool,
+gboolean test_office_approve(TestPki *pki, Certificates *certificates, StorePool *pool,
                              const char *officer, const char *digest, GError **error);
 /* The two steps apart: a draft; and bringing any statement with any signature. */
 Statement *
-test_agency_draft(TestPki *pki, Certificates *certificates, StorePool *pool, const char *kind,
+test_office_draft(TestPki *pki, Certificates *certificates, StorePool *pool, const char *kind,
                   const char *user_id, const char *person, GError **error);
 gboolean
-test_agency_put(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
+test_office_put(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
                 GBytes *statement, GBytes *signature, const char *person, GError **error);
 gboolean
-test_agency_sign_off(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
+test_office_sign_off(TestPki *pki, Certificates *certificates, StorePool *pool, const char *officer,
                      const char *digest, GBytes *signature, GError **error);
 /* Statement bytes of an open proposal. */
-GBytes *test_agency_statement(StorePool *pool, const char *digest);
+GBytes *test_office_statement(StorePool *pool, const char *digest);
