@@ -377,5 +377,10 @@ command_partner(int argc, char **argv)
     for (guint i = 0; argc >= 2 && i < G_N_ELEMENTS(actions); i++)
         if (strcmp(argv[1], actions[i].name) == 0)
             return actions[i].run(argc - 1, argv + 1);
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        g_print("usage: chancery partner describe | make | sign | import | show …\n"
+                "Each has its own --help.\n");
+        return 0;
+    }
     return wrong_usage("describe | make | sign | import | show …");
 }

@@ -803,7 +803,7 @@ main(int argc, char **argv)
     all_sessions = g_ptr_array_new_with_free_func((GDestroyNotify)sessions_free);
     agency = test_agency_new();
     for (gsize i = 0; i < G_N_ELEMENTS(people); i++)
-        test_agency_enrol(agency, people[i]);
+        test_agency_enrol_new(agency, people[i]);
     test_agency_make(agency, "person dora --days 20");
     test_agency_enrol_made(agency, "dora");
 

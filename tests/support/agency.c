@@ -226,7 +226,7 @@ act(TestAgency *agency, const cJSON *request, GPtrArray *chain)
 }
 
 void
-test_agency_enrol(TestAgency *agency, const char *name)
+test_agency_enrol_new(TestAgency *agency, const char *name)
 {
     g_autofree char *words = g_strdup_printf("person %s", name);
 

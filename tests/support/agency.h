@@ -36,7 +36,7 @@ GPtrArray *test_agency_chain(TestAgency *agency, const char *name);
 Credential *test_agency_credential(TestAgency *agency, const char *name);
 
 /* Makes @name's certificate and enrols them as @NAME:alpha.example. */
-void test_agency_enrol(TestAgency *agency, const char *name);
+void test_agency_enrol_new(TestAgency *agency, const char *name);
 /* The same with a certificate that is there already. */
 void test_agency_enrol_made(TestAgency *agency, const char *name);
 /* One officer suspends @name: the rows of the act alone, as another process would leave them. */
