@@ -240,6 +240,22 @@ may_redact(RoomMemory *memory, const RoomEvent *redaction, const Pdu *redacted, 
     return TRUE;
 }
 
+/* An entry of the current state keeps its place, and is known to be redacted. */
+static gboolean
+note_redacted_state(RoomMemory *memory, RoomEvent *pruned, GError **error)
+{
+    g_autoptr(RoomEvent) current = NULL;
+    const Pdu *pdu = pruned->pdu;
+
+    if (!pdu_is_state(pdu))
+        return TRUE;
+    if (!room_memory_state(memory, pdu->type, pdu->state_key, &current, error))
+        return FALSE;
+    if (current != NULL && g_str_equal(current->pdu->event_id, pdu->event_id))
+        room_memory_note_state(memory, pdu->type, pdu->state_key, pruned);
+    return TRUE;
+}
+
 /* rooms/v3, "Handling redactions": carried out only when both events are here and the sender may.
  */
 static gboolean
@@ -266,7 +282,7 @@ redact(RoomMemory *memory, LaneBatch *batch, const RoomEvent *redaction, GError 
     pruned = room_event_copy(target);
     pruned->redaction_id = g_strdup(redaction->pdu->event_id);
     room_memory_add_event(memory, pruned);
-    return TRUE;
+    return note_redacted_state(memory, pruned, error);
 }
 
 /* ---- telling the others ---- */

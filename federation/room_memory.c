@@ -1,6 +1,5 @@
 #include "federation/room_memory.h"
 
-#include "federation/room/identifier.h"
 #include "identity/seeded_hash.h"
 #include "storage/membership_store.h"
 
@@ -93,7 +92,7 @@ room_memory_load(RoomReader *reader, StoreConnection *connection, RoomInfo *info
 {
     g_autoptr(RoomMemory) memory = room_memory_new(reader, info);
     g_autoptr(GBytes) root = NULL;
-    g_autoptr(GPtrArray) joined = NULL;
+    g_autoptr(GPtrArray) servers = NULL;
 
     memory->view->connection = connection;
     if (!room_view_create(memory->view, &memory->create, error) ||
@@ -105,15 +104,13 @@ room_memory_load(RoomReader *reader, StoreConnection *connection, RoomInfo *info
                     info->room_id);
         return NULL;
     }
-    joined = membership_store_members(connection, info->room_id, "join", NULL, G_MAXINT32, error);
-    if (joined == NULL)
+    servers = membership_store_server_counts(connection, info->room_id, error);
+    if (servers == NULL)
         return NULL;
-    for (guint i = 0; i < joined->len; i++) {
-        const StoredMembership *member = g_ptr_array_index(joined, i);
-        const char *server = identifier_server(member->user_id);
+    for (guint i = 0; i < servers->len; i++) {
+        const StoredServer *server = g_ptr_array_index(servers, i);
 
-        if (server != NULL)
-            room_memory_change_server(memory, server, 1);
+        room_memory_change_server(memory, server->name, (int)server->joined);
     }
     return g_steal_pointer(&memory);
 }

@@ -109,8 +109,9 @@ rollback(gpointer data)
 void
 rooms_memory_changed(Rooms *rooms, LaneBatch *batch, RoomMemory *memory)
 {
-    if (memory->in_batch)
-        return; /* the hook is there, and frees the memory: once */
+    /* Only what pends keeps the memory from leaving before the batch ends; and the hook frees it: once. */
+    if (memory->in_batch || g_hash_table_size(memory->pending_events) == 0)
+        return;
     memory->in_batch = TRUE;
     lane_batch_on_rollback(batch, rollback, memory);
 }

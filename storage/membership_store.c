@@ -14,6 +14,7 @@ enum {
     MEMBERSHIP_SERVERS_SHARING,
     SERVER_CHANGE,
     SERVER_LIST,
+    SERVER_COUNTS,
     SERVER_JOINED,
     SERVER_ROOMS,
     INVITE_SET,
@@ -71,6 +72,9 @@ const StoreStatement membership_statements[] = {
                        "INSERT INTO room_server (room_id, server, joined) VALUES ($1, $2, $3)"
                        " ON CONFLICT (room_id, server) DO UPDATE"
                        " SET joined = room_server.joined + excluded.joined"},
+    [SERVER_COUNTS] = {"room_server_counts",
+                       "SELECT server, joined FROM room_server"
+                       " WHERE room_id = $1 AND joined > 0"},
     [SERVER_LIST] = {"room_server_list", "SELECT server FROM room_server"
                                          " WHERE room_id = $1 AND joined > 0 ORDER BY server"},
     [SERVER_JOINED] = {"room_server_joined", "SELECT joined > 0 FROM room_server"
@@ -349,4 +353,33 @@ GPtrArray *
 membership_store_invites(StoreConnection *connection, const char *user_id, GError **error)
 {
     return invites_run(connection, INVITE_LIST, store_arguments("t", user_id), error);
+}
+
+static void
+stored_server_free(gpointer data)
+{
+    StoredServer *server = data;
+
+    g_free(server->name);
+    g_free(server);
+}
+
+GPtrArray *
+membership_store_server_counts(StoreConnection *connection, const char *room_id, GError **error)
+{
+    g_autoptr(StoreRows) rows = store_run(connection, &membership_statements[SERVER_COUNTS],
+                                          store_arguments("t", room_id), error);
+    GPtrArray *servers;
+
+    if (rows == NULL)
+        return NULL;
+    servers = g_ptr_array_new_with_free_func(stored_server_free);
+    for (guint i = 0; i < store_rows_count(rows); i++) {
+        StoredServer *server = g_new(StoredServer, 1);
+
+        server->name = g_strdup(store_rows_text(rows, i, 0));
+        server->joined = store_rows_integer(rows, i, 1);
+        g_ptr_array_add(servers, server);
+    }
+    return servers;
 }

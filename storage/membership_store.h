@@ -49,6 +49,13 @@ gboolean membership_store_count(StoreConnection *connection, const char *room_id
 /* Servers with joined users: GPtrArray of char *, owned. */
 GPtrArray *
 membership_store_servers(StoreConnection *connection, const char *room_id, GError **error);
+typedef struct {
+    char *name;
+    gint64 joined; /* its users in the room */
+} StoredServer;
+/* The same with numbers: GPtrArray of StoredServer, owned. */
+GPtrArray *
+membership_store_server_counts(StoreConnection *connection, const char *room_id, GError **error);
 gboolean membership_store_server_joined(StoreConnection *connection, const char *room_id,
                                         const char *server, gboolean *ret_joined, GError **error);
 /* Rooms where @server has joined users: GPtrArray of char *, owned. */

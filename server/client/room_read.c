@@ -1,5 +1,6 @@
 /* What a user reads of a room: state, members, single events, pages of history. */
 #include "federation/outgoing.h"
+#include "identity/seeded_hash.h"
 #include "server/client/client_events.h"
 #include "server/client/filter.h"
 #include "server/client/room_call.h"
@@ -379,7 +380,7 @@ static gboolean
 append_lazy_members(Request *request, const Page *page, GString *body, GError **error)
 {
     Server *server = request_server(request);
-    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GHashTable) seen = g_hash_table_new(seeded_str_hash, g_str_equal);
     g_autoptr(GPtrArray) pdus = g_ptr_array_new_with_free_func((GDestroyNotify)pdu_unref);
 
     for (guint i = 0; i < page->events->len; i++) {

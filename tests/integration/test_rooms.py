@@ -1,0 +1,284 @@
+"""Rooms by the client API: what people do in them, what they may not, and rooms across two servers."""
+
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+
+from harness import tap
+from harness.matrix import Client, Refused, quote
+from harness.open_servers import OpenServer
+from harness.postgres import Given
+
+
+def state_of(client, room_id, kind, key=""):
+    return client.get(f"rooms/{quote(room_id)}/state/{kind}/{quote(key)}")
+
+
+def bodies(page):
+    return [event["content"].get("body") for event in page["chunk"] if event["type"] == "m.room.message"]
+
+
+class Rooms(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="chancery-test-", dir="/tmp")
+        home = Path(cls.folder.name)
+        cls.cluster = Given()
+        cls.north = OpenServer("north.example", home / "north", cls.cluster, home / "pki")
+        cls.south = OpenServer("south.example", home / "south", cls.cluster, home / "pki")
+        cls.north.start([cls.south])
+        cls.south.start([cls.north])
+        cls.nora, cls.nils = cls.north.register("nora"), cls.north.register("nils")
+        cls.sara = cls.south.register("sara")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.north.stop()
+        cls.south.stop()
+        cls.cluster.drop_all()
+        cls.folder.cleanup()
+
+    def refused(self, status, errcode, act, *arguments, **options):
+        with self.assertRaises(Refused) as caught:
+            act(*arguments, **options)
+        self.assertEqual((caught.exception.status, caught.exception.errcode), (status, errcode))
+        self.assertTrue(caught.exception.body["error"])
+
+    def in_room(self, client, room_id):
+        return room_id in client.get("joined_rooms")["joined_rooms"]
+
+    def pages(self, client, room_id, direction, limit):
+        token, events = None, []
+        while True:
+            query = {"dir": direction, "limit": limit}
+            if token:
+                query["from"] = token
+            page = client.get(f"rooms/{quote(room_id)}/messages", **query)
+            events += page["chunk"]
+            if not page["chunk"] or "end" not in page:
+                return events
+            token = page["end"]
+
+    # ---- one server ----
+
+    def test_create_says_what_was_asked_for(self):
+        room_id = self.nora.create_room(
+            preset="public_chat",
+            name="Harbour",
+            topic="Ships",
+            initial_state=[{"type": "m.room.join_rules", "content": {"join_rule": "invite"}}],
+            power_level_content_override={"events_default": 7},
+        )
+        self.assertEqual(state_of(self.nora, room_id, "m.room.name"), {"name": "Harbour"})
+        self.assertEqual(state_of(self.nora, room_id, "m.room.join_rules"), {"join_rule": "invite"})
+        levels = state_of(self.nora, room_id, "m.room.power_levels")
+        self.assertEqual(levels["events_default"], 7)
+        self.assertEqual(levels["events"]["m.room.tombstone"], 150)
+        self.assertEqual(levels["users"], {})
+        self.assertEqual(state_of(self.nora, room_id, "m.room.create")["room_version"], "12")
+
+    def test_create_refuses_what_makes_no_room(self):
+        create = lambda body: self.nora.post("createRoom", body)
+        self.refused(400, "M_UNSUPPORTED_ROOM_VERSION", create, {"room_version": "11"})
+        self.refused(400, "M_INVALID_PARAM", create, {"preset": "open_house"})
+        self.refused(400, "M_BAD_JSON", create, {"name": 5})
+        self.refused(400, "M_BAD_JSON", create, {"initial_state": [{"type": "x"}]})
+        self.refused(400, "M_INVALID_PARAM", create, {"invite": ["nils"]})
+        self.refused(403, "M_FORBIDDEN", create, {"invite_3pid": [{"medium": "email"}]})
+        before = self.nora.get("joined_rooms")["joined_rooms"]
+        override = {"power_level_content_override": {"users": {self.nora.user_id: 100}}}
+        self.refused(403, "M_FORBIDDEN", create, override)
+        self.assertEqual(self.nora.get("joined_rooms")["joined_rooms"], before)
+
+    def test_a_repeated_transaction_is_one_event(self):
+        room_id = self.nora.create_room()
+        first = self.nora.send(room_id, "once", "same")
+        self.assertEqual(self.nora.send(room_id, "twice", "same"), first)
+        other = self.nora.create_room()
+        self.assertNotEqual(self.nora.send(other, "another room", "same"), first)
+        results = []
+
+        def send():
+            client = Client(self.north.url, self.north.authority, self.nora.access_token)
+            results.append(client.send(room_id, "at the same time", "together"))
+
+        threads = [threading.Thread(target=send) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(results), 8)
+        self.assertEqual(len(set(results)), 1)
+        page = self.nora.get(f"rooms/{quote(room_id)}/messages", dir="b", limit=50)
+        self.assertEqual(bodies(page), ["at the same time", "once"])
+
+    def test_pages_go_both_ways_without_gap_or_overlap(self):
+        room_id = self.nora.create_room()
+        sent = [self.nora.send(room_id, f"message {number}") for number in range(23)]
+        backwards = [event["event_id"] for event in self.pages(self.nora, room_id, "b", 4)]
+        forwards = [event["event_id"] for event in self.pages(self.nora, room_id, "f", 5)]
+        self.assertEqual(len(set(backwards)), len(backwards))
+        self.assertEqual(backwards[: len(sent)], sent[::-1])
+        self.assertEqual(forwards, backwards[::-1])
+        page = self.nora.get(
+            f"rooms/{quote(room_id)}/messages", dir="b", limit=3, filter='{"types":["m.room.create"]}'
+        )
+        self.assertEqual([event["type"] for event in page["chunk"]], ["m.room.create"])
+        self.refused(400, "M_INVALID_PARAM", self.nora.get, f"rooms/{quote(room_id)}/messages", dir="x")
+        context = self.nora.get(f"rooms/{quote(room_id)}/context/{quote(sent[10])}", limit=4)
+        self.assertEqual(context["event"]["event_id"], sent[10])
+        self.assertEqual([event["event_id"] for event in context["events_before"]], [sent[9], sent[8]])
+        self.assertEqual([event["event_id"] for event in context["events_after"]], [sent[11], sent[12]])
+
+    def test_who_is_not_in_the_room_sees_and_says_nothing(self):
+        room_id = self.nora.create_room()
+        event_id = self.nora.send(room_id, "between us")
+        path = f"rooms/{quote(room_id)}"
+        for part in ["state", "messages?dir=b", "members", "joined_members", f"event/{quote(event_id)}"]:
+            self.refused(403, "M_FORBIDDEN", self.nils.get, f"{path}/{part}")
+        self.refused(403, "M_FORBIDDEN", self.nils.send, room_id, "let me in")
+        self.refused(403, "M_FORBIDDEN", self.nils.join, room_id)
+        self.refused(403, "M_FORBIDDEN", self.nils.put, f"{path}/state/m.room.topic", {"topic": "mine"})
+        self.refused(403, "M_FORBIDDEN", self.nils.invite, room_id, self.nils.user_id)
+        self.refused(404, "M_NOT_FOUND", self.nils.join, "!" + "A" * 43)
+
+    def test_comings_and_goings(self):
+        room_id = self.nora.create_room(invite=[self.nils.user_id])
+        path = f"rooms/{quote(room_id)}"
+        before = self.nora.send(room_id, "before he came")
+        self.assertEqual(self.nils.join(room_id)["room_id"], room_id)
+        self.nils.join(room_id)
+        self.refused(403, "M_FORBIDDEN", self.nora.invite, room_id, self.nils.user_id)
+        self.refused(403, "M_FORBIDDEN", self.nils.put, f"{path}/state/m.room.topic", {"topic": "mine"})
+        # History is shared, so he reads what was said before.
+        self.assertEqual(self.nils.get(f"{path}/event/{quote(before)}")["event_id"], before)
+        self.refused(403, "M_FORBIDDEN", self.nils.post, f"{path}/kick", {"user_id": self.nora.user_id})
+        self.nora.post(f"{path}/kick", {"user_id": self.nils.user_id, "reason": "late"})
+        after = self.nora.send(room_id, "after he went")
+        self.refused(404, "M_NOT_FOUND", self.nils.get, f"{path}/event/{quote(after)}")
+        seen = [event["event_id"] for event in self.pages(self.nils, room_id, "b", 3)]
+        self.assertNotIn(after, seen)
+        self.assertIn(before, seen)
+        self.nora.post(f"{path}/ban", {"user_id": self.nils.user_id})
+        self.refused(403, "M_FORBIDDEN", self.nils.join, room_id)
+        self.refused(403, "M_FORBIDDEN", self.nora.invite, room_id, self.nils.user_id)
+        self.nora.post(f"{path}/unban", {"user_id": self.nils.user_id})
+        self.refused(403, "M_FORBIDDEN", self.nora.post, f"{path}/unban", {"user_id": self.nils.user_id})
+        self.nils.post(f"{path}/forget", {})
+        self.refused(403, "M_FORBIDDEN", self.nils.get, f"{path}/messages", dir="b")
+        self.refused(400, "M_UNKNOWN", self.nora.post, f"{path}/forget", {})
+        self.nora.leave(room_id)
+        self.assertFalse(self.in_room(self.nora, room_id))
+
+    def test_a_redacted_event_has_lost_its_content_everywhere(self):
+        room_id = self.nora.create_room(invite=[self.nils.user_id])
+        path = f"rooms/{quote(room_id)}"
+        self.nils.join(room_id)
+        secret = self.nora.send(room_id, "the code is 1234")
+        self.refused(403, "M_FORBIDDEN", self.nils.put, f"{path}/redact/{quote(secret)}/r1", {})
+        self.refused(404, "M_NOT_FOUND", self.nora.put, f"{path}/redact/{quote('$' + 'A' * 43)}/r2", {})
+        redaction = self.nora.put(f"{path}/redact/{quote(secret)}/r3", {"reason": "oops"})["event_id"]
+        event = self.nils.get(f"{path}/event/{quote(secret)}")
+        self.assertEqual(event["content"], {})
+        self.assertEqual(event["unsigned"]["redacted_because"]["event_id"], redaction)
+        for page in [
+            self.nils.get(f"{path}/messages", dir="b", limit=50)["chunk"],
+            [self.nils.get(f"{path}/context/{quote(secret)}")["event"]],
+        ]:
+            self.assertNotIn("1234", str(page))
+        # A redacted topic can be said again.
+        topic = self.nora.put(f"{path}/state/m.room.topic", {"topic": "again"})["event_id"]
+        self.assertEqual(self.nora.put(f"{path}/state/m.room.topic", {"topic": "again"})["event_id"], topic)
+        self.nora.put(f"{path}/redact/{quote(topic)}/r4", {})
+        self.assertEqual(state_of(self.nora, room_id, "m.room.topic"), {})
+        self.assertNotEqual(self.nora.put(f"{path}/state/m.room.topic", {"topic": "again"})["event_id"], topic)
+        self.assertEqual(state_of(self.nora, room_id, "m.room.topic"), {"topic": "again"})
+
+    def test_a_profile_reaches_the_rooms(self):
+        lena = self.north.register("lena")
+        room_id = lena.create_room()
+        name = f"profile/{quote(lena.user_id)}/displayname"
+        self.refused(404, "M_NOT_FOUND", lena.get, name)
+        lena.put(name, {"displayname": "Lena Holm"})
+        self.assertEqual(self.nora.get(name), {"displayname": "Lena Holm"})
+        self.refused(403, "M_FORBIDDEN", self.nora.put, name, {"displayname": "Not Lena"})
+        self.refused(400, "M_BAD_JSON", lena.put, name, {"displayname": "x" * 257})
+        deadline = time.monotonic() + 10
+        while "displayname" not in state_of(lena, room_id, "m.room.member", lena.user_id):
+            self.assertLess(time.monotonic(), deadline)
+        second = lena.create_room()
+        self.assertEqual(
+            state_of(lena, second, "m.room.member", lena.user_id), {"membership": "join", "displayname": "Lena Holm"}
+        )
+        self.assertEqual(self.sara.get(name), {"displayname": "Lena Holm"})
+
+    def test_sizes_at_the_limit(self):
+        room_id = self.nora.create_room()
+        self.nora.send(room_id, "x" * 60000)
+        self.refused(413, "M_TOO_LARGE", self.nora.send, room_id, "x" * 66000)
+        key = f"rooms/{quote(room_id)}/state/x.thing/"
+        self.nora.put(key + "k" * 255, {})
+        self.refused(413, "M_TOO_LARGE", self.nora.put, key + "k" * 256, {})
+        self.refused(400, "M_BAD_JSON", self.nora.put, key + "f", {"half": 0.5})
+
+    # ---- across ----
+
+    def both_in(self, **body):
+        room_id = self.nora.create_room(invite=[self.sara.user_id], **body)
+        self.sara.wait_invited(room_id)
+        self.sara.join(room_id)
+        return room_id
+
+    def test_an_invite_across_and_words_both_ways(self):
+        room_id = self.both_in()
+        self.sara.wait_event(room_id, self.nora.send(room_id, "welcome"))
+        self.nora.wait_event(room_id, self.sara.send(room_id, "thank you"))
+        page = self.sara.get(f"rooms/{quote(room_id)}/messages", dir="b", limit=100)
+        self.assertEqual(bodies(page)[:2], ["thank you", "welcome"])
+        self.assertEqual(page["chunk"][-1]["type"], "m.room.create")
+        self.sara.leave(room_id)
+        self.nora.sync_until(
+            lambda answer: state_of(self.nora, room_id, "m.room.member", self.sara.user_id)["membership"] == "leave"
+        )
+
+    def test_an_invite_across_is_turned_down(self):
+        room_id = self.nora.create_room(invite=[self.sara.user_id])
+        self.sara.wait_invited(room_id)
+        self.sara.leave(room_id)
+        self.refused(404, "M_NOT_FOUND", self.sara.join, room_id)
+        self.assertEqual(state_of(self.nora, room_id, "m.room.member", self.sara.user_id)["membership"], "leave")
+
+    def test_an_invite_across_is_taken_back(self):
+        room_id = self.nora.create_room(invite=[self.sara.user_id])
+        self.sara.wait_invited(room_id)
+        self.nora.post(f"rooms/{quote(room_id)}/kick", {"user_id": self.sara.user_id})
+        deadline = time.monotonic() + 20
+        while room_id in self.sara.get("sync").get("rooms", {}).get("invite", {}):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+
+    def test_a_public_room_is_joined_by_its_server(self):
+        room_id = self.nora.create_room(preset="public_chat")
+        self.refused(404, "M_NOT_FOUND", self.sara.join, room_id)
+        self.sara.join(room_id, via=["north.example"])
+        self.assertTrue(self.in_room(self.sara, room_id))
+        self.nora.post(f"rooms/{quote(room_id)}/ban", {"user_id": self.sara.user_id})
+        deadline = time.monotonic() + 20
+        while self.in_room(self.sara, room_id):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        self.refused(403, "M_FORBIDDEN", self.sara.send, room_id, "still here?")
+        self.refused(403, "M_FORBIDDEN", self.sara.join, room_id, via=["north.example"])
+
+    def test_trusted_friends_are_creators_too(self):
+        room_id = self.both_in(preset="trusted_private_chat", is_direct=True)
+        self.assertEqual(state_of(self.sara, room_id, "m.room.create")["additional_creators"], [self.sara.user_id])
+        self.sara.put(f"rooms/{quote(room_id)}/state/m.room.name", {"name": "ours"})
+        member = self.nora.get(f"rooms/{quote(room_id)}/members")["chunk"]
+        self.assertEqual({event["state_key"] for event in member}, {self.nora.user_id, self.sara.user_id})
+
+
+if __name__ == "__main__":
+    tap.main()
