@@ -479,10 +479,11 @@ split_into_rooms(Transaction *transaction, const cJSON *pdus)
         const char *room_id = json_get_string(item, "room_id");
         const RoomVersion *version = NULL;
         if (room_id == NULL || !identifier_room_id_valid(room_id) ||
-            !rooms_version(transaction->transactions->rooms, room_id, &version, NULL) ||
-            version == NULL)
-            continue; /* no room of ours: without its version there is not even an id to answer for
-                       */
+            !rooms_version(transaction->transactions->rooms, room_id, &version, NULL))
+            continue;
+        /* No room of ours: it may still be the end of an invite, in the version that we speak. */
+        if (version == NULL)
+            version = room_version_default();
         GBytes *bytes = json_canonical(item, NULL);
         g_autoptr(Pdu) pdu = pdu_from_value(version, item, NULL);
         if (bytes == NULL || pdu == NULL) {
