@@ -12,8 +12,9 @@ typedef struct {
     const FrontEndSettings *front_end; /* NULL: by the configuration */
     /* Opens the listeners; NULL: those of the configuration. */
     gboolean (*listen)(FrontEnd *front, const Config *config, GError **error);
-    const char *partner_ca_file; /* for partners without pins, whom the allow-list never has; or NULL */
-    guint retry_first_ms;        /* of deliveries to partners; 0: as it is built */
+    const char
+        *partner_ca_file; /* for partners without pins, whom the allow-list never has; or NULL */
+    guint retry_first_ms; /* of deliveries to partners; 0: as it is built */
     guint retry_longest_ms;
 } ServeOptions;
 

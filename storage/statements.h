@@ -1,5 +1,6 @@
-/* storage/statements.h: every statement of every store, so that one test prepares and explains them all.
- * Gathered at build time by storage/statement_table.sh from each `const StoreStatement NAME_statements[]`. */
+/* storage/statements.h: every statement of every store, so that one test prepares and explains them
+ * all. Gathered at build time by storage/statement_table.sh from each `const StoreStatement
+ * NAME_statements[]`. */
 #pragma once
 
 #include "storage/store.h"

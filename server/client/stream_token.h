@@ -1,8 +1,8 @@
 /* server/client/stream_token.h: the tokens that clients hold: where they are in the log.
  *
- * A sync token is a position of the log with the database's epoch, and positions of what is not in the
- * log: typing, and the to-device inbox when it is handed out in parts.  A room token is the gap just after
- * a position: backwards it yields what is at or before it, forwards what is after.
+ * A sync token is a position of the log with the database's epoch, and positions of what is not in
+ * the log: typing, and the to-device inbox when it is handed out in parts.  A room token is the gap
+ * just after a position: backwards it yields what is at or before it, forwards what is after.
  * Opaque to clients.  For server/client: sync, messages, context. */
 #pragma once
 

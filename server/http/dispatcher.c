@@ -494,8 +494,8 @@ run_handler(Request *request, GError **error)
         return NULL;
     if (request->route->caller == CALLER_PARTNER &&
         !request->front->callers->partner_body(
-            request->server, request,
-            g_bytes_get_size(request->body) > 0 ? request->json : NULL, error))
+            request->server, request, g_bytes_get_size(request->body) > 0 ? request->json : NULL,
+            error))
         return NULL;
     return request->route->handler(request, error);
 }

@@ -303,7 +303,7 @@ static const Case cases[] = {
      "400", "Content-Length together"},
     {"chunks and length",
      "PUT /echo/a HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: "
-                                     "4\r\n\r\n0\r\n\r\nGET /echo/smuggled HTTP/1.1\r\n" HOST END,
+     "4\r\n\r\n0\r\n\r\nGET /echo/smuggled HTTP/1.1\r\n" HOST END,
      "400", "Content-Length together"},
     {"two lengths",
      "PUT /echo/a HTTP/1.1\r\n" HOST
