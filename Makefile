@@ -63,6 +63,9 @@ $(BUILD)/%.o: %.c
 	@echo '  cc $<'
 	@$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# A clock before the build is wrong (identity/clock_rule.h); SOURCE_DATE_EPOCH makes the build reproducible.
+$(BUILD)/identity/clock_rule.o: ALL_CFLAGS += -DCHANCERY_BUILD_SECONDS=$(or $(SOURCE_DATE_EPOCH),$(shell date +%s))
+
 # The numbered SQL files become one table in the program.
 $(BUILD)/storage/migration_table.c: $(MIGRATIONS) storage/migration_table.sh
 	@mkdir -p $(@D)

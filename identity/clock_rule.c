@@ -6,7 +6,7 @@
 #include "identity/refusal.h"
 #include "storage/audit_store.h"
 
-/* The Makefile hands in the time of the last commit, so the same sources make the same program. */
+/* The Makefile hands in the time of the build. */
 #ifndef CHANCERY_BUILD_SECONDS
 #define CHANCERY_BUILD_SECONDS 1767225600 /* 2026-01-01, older than any build */
 #endif

@@ -11,7 +11,7 @@
 
 #define CLOCK_RULE_STEP_MAX_MS ((gint64)120 * 1000)
 
-gint64 clock_rule_build_ms(void); /* when this program was built (its last commit) */
+gint64 clock_rule_build_ms(void); /* when this program was built */
 /* FALSE with an error that says both times.  Remembers where the clocks stand for
  * clock_rule_check_step(). */
 gboolean clock_rule_check_start(StoreConnection *connection, GError **error);
