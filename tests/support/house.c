@@ -152,7 +152,7 @@ house_return(House *house)
     settings.workers = 2;
     settings.access_log = FALSE;
     settings.rate_limits = FALSE;
-    house->front = front_end_new(&house->server, &settings, tables, &callers, &error);
+    house->front = front_end_new(&house->server, &settings, house->tables, &callers, &error);
     g_assert_no_error(error);
     ListenerSettings listener = {
         .serves = LISTEN_PARTNER,
@@ -307,6 +307,7 @@ houses_new(const char *const *names)
         House *house = g_new0(House, 1);
         g_autofree char *host = g_strdup_printf("%s.example", *names);
         house->houses = houses;
+        house->tables = tables;
         house->short_name = g_strdup(*names);
         run_make_pki(houses, (const char *const[]){"server", *names, "--host", host, NULL});
         g_ptr_array_add(houses->all, house);
@@ -367,8 +368,8 @@ house_entry(House *house)
     return entry;
 }
 
-gboolean
-house_import(House *house, gint64 serial, cJSON *entries, const char *signer, GError **error)
+GBytes *
+house_sign_list(House *house, gint64 serial, cJSON *entries, const char *signer, GError **error)
 {
     gint64 now = clock_wall_ms();
     g_autoptr(cJSON) list = cJSON_CreateObject();
@@ -384,7 +385,13 @@ house_import(House *house, gint64 serial, cJSON *entries, const char *signer, GE
     g_autoptr(Credential) credential =
         content != NULL ? credential_load(pem, key, NULL, NULL, error) : NULL;
     g_autoptr(GBytes) signature = credential != NULL ? cms_sign(credential, content, error) : NULL;
-    g_autoptr(GBytes) file = signature != NULL ? allow_list_write(content, signature, error) : NULL;
+    return signature != NULL ? allow_list_write(content, signature, error) : NULL;
+}
+
+gboolean
+house_import(House *house, gint64 serial, cJSON *entries, const char *signer, GError **error)
+{
+    g_autoptr(GBytes) file = house_sign_list(house, serial, entries, signer, error);
     return file != NULL && partners_import(house->server.partners, file, error);
 }
 

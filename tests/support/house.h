@@ -27,7 +27,8 @@ typedef struct {
     char *address; /* of the partner listener, once it listens */
     TestDatabase *database;
     RecordKey *record_key;
-    FrontEnd *front; /* NULL while it is away */
+    FrontEnd *front;            /* NULL while it is away */
+    const Route *const *tables; /* what it serves; another table takes effect with house_return() */
 } House;
 
 /* One PKI and @names ("alpha", "beta" …: servers alpha.example …), ended by NULL; all serve, none
@@ -42,6 +43,9 @@ cJSON *house_entry(House *house);
  * one must be refused) and import it into @house. */
 gboolean
 house_import(House *house, gint64 serial, cJSON *entries, const char *signer, GError **error);
+/* The same in two steps, for what happens to a file on its way. */
+GBytes *
+house_sign_list(House *house, gint64 serial, cJSON *entries, const char *signer, GError **error);
 /* Everybody lists everybody; serial 1. */
 void houses_federate(Houses *houses);
 

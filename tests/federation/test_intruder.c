@@ -1,0 +1,538 @@
+/* Who is not a partner, and what a partner may not do: each try has its answer and leaves nothing
+ * behind. */
+#include "tests/support/house.h"
+
+#include <string.h>
+
+#include "federation/room/pdu_build.h"
+#include "identity/clock.h"
+#include "identity/refusal.h"
+#include "identity/unpadded_base64.h"
+
+#define ANNA "@anna:alpha.example"
+#define BERTA "@berta:beta.example"
+#define GUSTAV "@gustav:gamma.example"
+#define PROFILE "/_matrix/federation/v1/query/profile?user_id=@anna:alpha.example"
+#define SEND "/_matrix/federation/v1/send/x"
+#define NOTHING "{\"origin\":\"beta.example\",\"origin_server_ts\":1,\"pdus\":[]}"
+
+typedef struct {
+    Houses *houses;
+    House *alpha, *beta, *gamma; /* gamma is on nobody's list, though it lists both */
+} Fixture;
+
+static void
+set_up(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    fixture->houses = houses_new((const char *const[]){"alpha", "beta", "gamma", NULL});
+    fixture->alpha = houses_get(fixture->houses, "alpha");
+    fixture->beta = houses_get(fixture->houses, "beta");
+    fixture->gamma = houses_get(fixture->houses, "gamma");
+    House *const two[] = {fixture->alpha, fixture->beta};
+    for (guint i = 0; i < 2; i++) {
+        cJSON *entries = cJSON_CreateArray();
+        cJSON_AddItemToArray(entries, house_entry(two[1 - i]));
+        house_import(two[i], 1, entries, "officer", &error);
+        g_assert_no_error(error);
+    }
+    cJSON *entries = cJSON_CreateArray();
+    cJSON_AddItemToArray(entries, house_entry(fixture->alpha));
+    cJSON_AddItemToArray(entries, house_entry(fixture->beta));
+    house_import(fixture->gamma, 1, entries, "officer", &error);
+    g_assert_no_error(error);
+    g_free(test_database_query(fixture->alpha->database,
+                               "INSERT INTO account (user_id, created_ms) VALUES ('" ANNA "', 1)"));
+}
+
+static void
+tear_down(Fixture *fixture, gconstpointer data)
+{
+    clock_shift_for_tests(0);
+    houses_free(fixture->houses);
+}
+
+static void
+assert_status(House *to, const RawRequest *raw, const char *method, const char *target,
+              const char *content, guint status)
+{
+    g_autofree char *body = NULL;
+    guint got = house_raw(to, raw, method, target, content, &body);
+    if (got != status)
+        g_error("%s %s: %u instead of %u: %s", method, target, got, status, body);
+}
+
+static void
+test_every_way_in_for_a_stranger(Fixture *fixture, gconstpointer data)
+{
+    House *alpha = fixture->alpha, *beta = fixture->beta, *gamma = fixture->gamma;
+    const struct {
+        RawRequest raw;
+        guint get, put;
+    } tries[] = {
+        {{.as = beta}, 200, 200}, /* the honest one */
+        {{.as = beta, .no_certificate = TRUE}, 403, 403},
+        {{.as = gamma}, 403, 403},
+        {{.as = gamma, .no_certificate = TRUE}, 403, 403},
+        /* beta's name and even its signing key, over another TLS key */
+        {{.as = gamma, .signs = beta, .origin = "beta.example"}, 403, 403},
+        /* beta's TLS key, another's name, or signing key, or key under beta's key id */
+        {{.as = beta, .signs = gamma, .origin = "gamma.example"}, 403, 403},
+        {{.as = beta, .signs = gamma, .origin = "beta.example"}, 401, 401},
+        {{.as = beta, .signs = gamma, .origin = "beta.example", .key_id = "ed25519:beta"},
+         401,
+         401},
+        {{.as = beta, .origin = "alpha.example"}, 403, 403},
+        {{.as = beta, .destination = "gamma.example"}, 401, 401},
+        {{.as = beta, .destination = "beta.example"}, 401, 401},
+        {{.as = beta, .signed_target = "/_matrix/federation/v1/version"}, 401, 401},
+        {{.as = beta, .signed_content = "{\"other\":1}"}, 401, 401},
+        {{.as = beta, .authorization = ""}, 401, 401},
+        {{.as = beta, .authorization = "Bearer abc"}, 401, 401},
+        {{.as = beta, .authorization = "X-Matrix origin=beta.example"}, 401, 401},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(tries); i++) {
+        assert_status(alpha, &tries[i].raw, "GET", PROFILE, NULL, tries[i].get);
+        assert_status(alpha, &tries[i].raw, "PUT", SEND, NOTHING, tries[i].put);
+    }
+    const RawRequest unsigned_one = {.as = beta, .authorization = ""};
+    assert_status(alpha, &unsigned_one, "GET", "/_matrix/key/v2/server", NULL, 200);
+    assert_status(alpha, &unsigned_one, "GET", "/_matrix/federation/v1/nonsense", NULL, 404);
+    const RawRequest stranger = {.as = gamma, .authorization = ""};
+    assert_status(alpha, &stranger, "GET", "/_matrix/key/v2/server", NULL, 403);
+    assert_status(alpha, &stranger, "GET", "/_matrix/federation/v1/nonsense", NULL, 403);
+    g_assert_cmpint(
+        test_database_count(alpha->database, "SELECT count(*) FROM inbound_transaction"), ==, 1);
+}
+
+static void
+test_bodies_that_are_no_transaction(Fixture *fixture, gconstpointer data)
+{
+    const RawRequest raw = {.as = fixture->beta};
+    g_autoptr(GString) pdus = g_string_new("{\"pdus\":[");
+    g_autoptr(GString) edus = g_string_new("{\"pdus\":[],\"edus\":[");
+    for (guint i = 0; i < TRANSACTION_PDUS_MAX; i++)
+        g_string_append_printf(pdus, "%s{}", i > 0 ? "," : "");
+    for (guint i = 0; i < TRANSACTION_EDUS_MAX; i++)
+        g_string_append_printf(edus, "%s{}", i > 0 ? "," : "");
+    g_autofree char *full = g_strconcat(pdus->str, "]}", NULL);
+    g_autofree char *over = g_strconcat(pdus->str, ",{}]}", NULL);
+    g_autofree char *edus_full = g_strconcat(edus->str, "]}", NULL);
+    g_autofree char *edus_over = g_strconcat(edus->str, ",{}]}", NULL);
+    const struct {
+        const char *body;
+        guint status;
+    } bodies[] = {
+        {full, 200},
+        {over, 400},
+        {edus_full, 200},
+        {edus_over, 400},
+        {"{}", 400},
+        {"{\"pdus\":{}}", 400},
+        {"{\"pdus\":[],\"edus\":{}}", 400},
+        {"{\"pdus\":[],\"origin\":\"gamma.example\"}", 403},
+        {"{\"pdus\":[1,null,\"x\",[],{\"room_id\":7},{\"room_id\":\"!\"}]}", 200},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(bodies); i++) {
+        g_autofree char *target = g_strdup_printf("/_matrix/federation/v1/send/body%u", (guint)i);
+        assert_status(fixture->alpha, &raw, "PUT", target, bodies[i].body, bodies[i].status);
+    }
+    /* never parsed: what was signed does not matter */
+    const char *const broken[] = {"[]",
+                                  "{\"pdus\":[]",
+                                  "{\"pdus\":[],\"pdus\":[]}",
+                                  "{\"pdus\":[1.5]}",
+                                  "{\"pdus\":[\"\xff\"]}",
+                                  "{\"pdus\":[9007199254740993]}"};
+    for (gsize i = 0; i < G_N_ELEMENTS(broken); i++) {
+        const RawRequest signs_other = {.as = fixture->beta, .signed_content = "{}"};
+        assert_status(fixture->alpha, &signs_other, "PUT", SEND, broken[i], 400);
+    }
+}
+
+static void
+test_lists_that_are_not_taken(Fixture *fixture, gconstpointer data)
+{
+    House *alpha = fixture->alpha;
+    g_autoptr(GError) error = NULL;
+
+    /* signed by somebody who is no federation officer */
+    g_assert_false(house_import(alpha, 2, cJSON_CreateArray(), "another", &error));
+    g_assert_error(error, REFUSAL, 403);
+    g_clear_error(&error);
+
+    /* changed after it was signed */
+    cJSON *entries = cJSON_CreateArray();
+    cJSON_AddItemToArray(entries, house_entry(fixture->beta));
+    g_autoptr(GBytes) file = house_sign_list(alpha, 2, entries, "officer", &error);
+    g_assert_no_error(error);
+    g_autoptr(GString) text =
+        g_string_new_len(g_bytes_get_data(file, NULL), (gssize)g_bytes_get_size(file));
+    g_string_replace(text, "beta.example", "gamma.example", 1);
+    g_autoptr(GBytes) changed = g_bytes_new(text->str, text->len);
+    g_assert_false(partners_import(alpha->server.partners, changed, &error));
+    g_assert_error(error, REFUSAL, 403);
+    g_clear_error(&error);
+
+    g_assert_true(partners_import(alpha->server.partners, file, &error));
+    g_assert_cmpint(partners_serial(alpha->server.partners), ==, 2);
+    g_assert_true(partners_import(alpha->server.partners, file, &error)); /* again: nothing new */
+    /* an older one, though well signed */
+    g_assert_false(house_import(alpha, 1, cJSON_CreateArray(), "officer", &error));
+    g_assert_error(error, REFUSAL, 409);
+    g_clear_error(&error);
+
+    /* a row written by hand, without a signature by an officer, is never in force */
+    g_free(test_database_query(
+        alpha->database,
+        "INSERT INTO partner_list SELECT 3, list_id, replace(convert_from(content, 'UTF8'), "
+        "'\"serial\":2', '\"serial\":3')::bytea, signature, imported_ms FROM partner_list "
+        "WHERE serial = 2"));
+    g_assert_false(partners_reload(alpha->server.partners, &error));
+    g_assert_error(error, REFUSAL, 403);
+    g_assert_cmpint(partners_serial(alpha->server.partners), ==, 2);
+}
+
+static gboolean
+import_changed_entry(Fixture *fixture, gint64 serial, const char *key, cJSON *value)
+{
+    g_autoptr(GError) error = NULL;
+    cJSON *entries = cJSON_CreateArray();
+    cJSON *entry = house_entry(fixture->beta);
+    cJSON_ReplaceItemInObjectCaseSensitive(entry, key, value);
+    cJSON_AddItemToArray(entries, entry);
+    gboolean good = house_import(fixture->alpha, serial, entries, "officer", &error);
+    g_assert_no_error(error);
+    return good;
+}
+
+static void
+test_direction_window_and_expiry(Fixture *fixture, gconstpointer data)
+{
+    House *alpha = fixture->alpha, *beta = fixture->beta;
+    const RawRequest raw = {.as = beta};
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(import_changed_entry(fixture, 2, "direction", cJSON_CreateString("out")));
+    assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
+    house_request(alpha, beta, "GET", "/_matrix/federation/v1/version", NULL, NULL, &error);
+    g_assert_no_error(error);
+
+    g_assert_true(import_changed_entry(fixture, 3, "direction", cJSON_CreateString("in")));
+    assert_status(alpha, &raw, "GET", PROFILE, NULL, 200);
+    g_assert_false(
+        house_request(alpha, beta, "GET", "/_matrix/federation/v1/version", NULL, NULL, &error));
+    g_assert_error(error, REFUSAL, 403);
+    g_clear_error(&error);
+
+    double now = (double)clock_wall_ms();
+    g_assert_true(import_changed_entry(fixture, 4, "not_before", cJSON_CreateNumber(now + 1e6)));
+    assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
+    clock_shift_for_tests(1000 * 1000 +
+                          1000); /* asked at each request, not when the list was read */
+    assert_status(alpha, &raw, "GET", PROFILE, NULL, 200);
+    clock_shift_for_tests((gint64)31 * 24 * 3600 * 1000); /* the list itself ends */
+    assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
+    g_assert_false(
+        house_request(alpha, beta, "GET", "/_matrix/federation/v1/version", NULL, NULL, &error));
+    g_assert_error(error, REFUSAL, 403);
+}
+
+static void
+test_an_unlisted_name_makes_no_connection(Fixture *fixture, gconstpointer data)
+{
+    House *alpha = fixture->alpha;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = house_make_room(alpha, ANNA, "invite");
+    guint64 before = partner_client_connections(alpha->server.partner_client);
+    g_autofree char *literal = g_strdup(fixture->gamma->address); /* "127.0.0.1:port" as a name */
+    g_autofree char *invitee = g_strdup_printf("@spy:%s", literal);
+    const char *const names[] = {"gamma.example", "localhost", literal, "[::1]:8448",
+                                 "alpha.example"};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_assert_false(house_join(alpha, "!somewhere:gamma.example", ANNA, names[i], &error));
+        g_assert_true(g_error_matches(error, REFUSAL, 403) || g_error_matches(error, REFUSAL, 404));
+        g_clear_error(&error);
+    }
+    g_assert_false(house_invite(alpha, room_id, ANNA, GUSTAV, &error));
+    g_assert_error(error, REFUSAL, 403);
+    g_clear_error(&error);
+    g_assert_false(house_invite(alpha, room_id, ANNA, invitee, &error));
+    g_assert_error(error, REFUSAL, 403);
+    g_clear_error(&error);
+    g_assert_false(house_request(alpha, fixture->gamma, "GET", "/_matrix/federation/v1/version",
+                                 NULL, NULL, &error));
+    g_assert_error(error, REFUSAL, 403);
+    g_assert_cmpuint(partner_client_connections(alpha->server.partner_client), ==, before);
+    g_assert_cmpint(test_database_count(alpha->database,
+                                        "SELECT count(*) FROM event WHERE type = 'm.room.member'"),
+                    ==, 1);
+}
+
+static void
+test_a_wrong_tls_key_gets_no_request(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(cJSON) gamma = house_entry(fixture->gamma);
+    g_assert_true(import_changed_entry(fixture, 2, "tls_pins",
+                                       cJSON_Duplicate(json_get_array(gamma, "tls_pins"), TRUE)));
+    FrontEndCounts counts;
+    g_assert_false(house_request(fixture->alpha, fixture->beta, "GET",
+                                 "/_matrix/federation/v1/version", NULL, NULL, &error));
+    g_assert_error(error, PARTNER_CLIENT_ERROR, PARTNER_CLIENT_ERROR_UNREACHABLE);
+    front_end_counts(fixture->beta->front, &counts);
+    g_assert_cmpuint(counts.requests, ==, 0);
+}
+
+/* ---- events that a partner may not bring ---- */
+
+/* A membership event of @sender for @target, signed by @house. */
+static Pdu *
+member_event(House *house, const char *room_id, const char *sender, const char *target,
+             const char *membership)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(cJSON) content = cJSON_CreateObject();
+    const char *const stands_on[] = {"$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL};
+    cJSON_AddStringToObject(content, "membership", membership);
+    PduSigner signer = pdu_signer(house->server.name, house->server.key);
+    PduTemplate template = {
+        .room_id = room_id,
+        .type = "m.room.member",
+        .state_key = target,
+        .sender = sender,
+        .content = content,
+        .prev_events = stands_on,
+        .auth_events = stands_on,
+        .depth = 5,
+        .origin_server_ts = clock_wall_ms(),
+    };
+    Pdu *pdu = pdu_build(room_version_default(), &template, &signer, &error);
+    g_assert_no_error(error);
+    return pdu;
+}
+
+static void
+assert_put(Fixture *fixture, const char *format, const char *room_id, const Pdu *pdu,
+           const char *event_id, const char *around, guint status)
+{
+    const RawRequest raw = {.as = fixture->beta};
+    g_autofree char *text =
+        g_strndup(g_bytes_get_data(pdu->bytes, NULL), g_bytes_get_size(pdu->bytes));
+    g_autofree char *body =
+        around != NULL ? g_strdup_printf("{\"room_version\":\"12\",\"event\":%s,%s}", text, around)
+                       : g_strdup(text);
+    g_autofree char *target =
+        partner_client_target(format, room_id, event_id != NULL ? event_id : pdu->event_id);
+    assert_status(fixture->alpha, &raw, "PUT", target, body, status);
+}
+
+#define SEND_JOIN "/_matrix/federation/v2/send_join/%s/%s"
+#define SEND_LEAVE "/_matrix/federation/v2/send_leave/%s/%s"
+#define INVITE "/_matrix/federation/v2/invite/%s/%s"
+
+static void
+test_crooked_joins_and_leaves(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "public");
+    g_autofree char *other_id = house_make_room(fixture->alpha, ANNA, "public");
+    House *beta = fixture->beta;
+    const RawRequest raw = {.as = beta};
+    const struct {
+        const char *format, *path_room, *sender, *target, *membership, *event_id;
+        guint status;
+    } tries[] = {
+        {SEND_JOIN, other_id, BERTA, BERTA, "join", NULL, 400}, /* CVE-2020-26257 */
+        {SEND_LEAVE, other_id, BERTA, BERTA, "leave", NULL, 400},
+        {SEND_JOIN, room_id, BERTA, BERTA, "leave", NULL, 400},
+        {SEND_JOIN, room_id, BERTA, BERTA, "ban", NULL, 400},
+        {SEND_LEAVE, room_id, BERTA, BERTA, "join", NULL, 400},
+        {SEND_JOIN, room_id, ANNA, ANNA, "join", NULL, 403},
+        {SEND_JOIN, room_id, GUSTAV, GUSTAV, "join", NULL, 403},
+        {SEND_JOIN, room_id, BERTA, GUSTAV, "join", NULL, 403},
+        {SEND_LEAVE, room_id, BERTA, ANNA, "leave", NULL, 403}, /* a kick is no leave */
+        {SEND_JOIN, room_id, BERTA, BERTA, "join", "$bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+         400},
+        /* well formed, but it stands on events that nobody has */
+        {SEND_JOIN, room_id, BERTA, BERTA, "join", NULL, 403},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(tries); i++) {
+        g_autoptr(Pdu) pdu =
+            member_event(beta, room_id, tries[i].sender, tries[i].target, tries[i].membership);
+        assert_put(fixture, tries[i].format, tries[i].path_room, pdu, tries[i].event_id, NULL,
+                   tries[i].status);
+    }
+    /* signed by another server than the sender's */
+    g_autoptr(Pdu) forged = member_event(fixture->gamma, room_id, BERTA, BERTA, "join");
+    assert_put(fixture, SEND_JOIN, room_id, forged, NULL, NULL, 403);
+
+    g_autofree char *for_gustav =
+        partner_client_target("/_matrix/federation/v1/make_join/%s/%s?ver=12", room_id, GUSTAV);
+    g_autofree char *wrong_version =
+        partner_client_target("/_matrix/federation/v1/make_join/%s/%s?ver=11", room_id, BERTA);
+    g_autofree char *no_room = partner_client_target(
+        "/_matrix/federation/v1/make_join/%s/%s?ver=12", "!nowhere:alpha.example", BERTA);
+    assert_status(fixture->alpha, &raw, "GET", for_gustav, NULL, 403);
+    assert_status(fixture->alpha, &raw, "GET", wrong_version, NULL, 400);
+    assert_status(fixture->alpha, &raw, "GET", no_room, NULL, 404);
+    g_assert_cmpint(
+        test_database_count(fixture->alpha->database,
+                            "SELECT count(*) FROM event WHERE sender NOT LIKE '%:alpha.example'"),
+        ==, 0);
+}
+
+static void
+test_crooked_invites_are_not_cosigned(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *room_id = house_make_room(fixture->beta, BERTA, "invite");
+    g_autofree char *create = test_database_query(
+        fixture->beta->database,
+        "SELECT convert_from(json, 'UTF8') FROM event WHERE type = 'm.room.create'");
+    g_autofree char *state = g_strdup_printf("\"invite_room_state\":[%s]", create);
+    House *beta = fixture->beta;
+    const struct {
+        const char *sender, *target, *membership, *around;
+        guint status;
+    } tries[] = {
+        {BERTA, ANNA, "leave", state, 400},
+        {BERTA, ANNA, "ban", state, 400},
+        {BERTA, ANNA, "join", state, 400},
+        {GUSTAV, ANNA, "invite", state, 403},
+        {ANNA, ANNA, "invite", state, 403},
+        {BERTA, GUSTAV, "invite", state, 400},
+        {BERTA, "@nobody:alpha.example", "invite", state, 404},
+        {BERTA, ANNA, "invite", "\"invite_room_state\":[]", 400},
+        {BERTA, ANNA, "invite", "\"more\":1", 400},
+        {BERTA, ANNA, "invite", "\"invite_room_state\":[{\"type\":\"m.room.create\"}]", 400},
+        {BERTA, ANNA, "invite", "\"invite_room_state\":[7]", 400},
+        {BERTA, ANNA, "invite", state, 200},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(tries); i++) {
+        g_autoptr(Pdu) pdu =
+            member_event(beta, room_id, tries[i].sender, tries[i].target, tries[i].membership);
+        if (tries[i].status == 200) /* nothing of the others was kept */
+            g_assert_cmpint(
+                test_database_count(fixture->alpha->database, "SELECT count(*) FROM invite"), ==,
+                0);
+        assert_put(fixture, INVITE, room_id, pdu, NULL, tries[i].around, tries[i].status);
+    }
+    g_autoptr(Pdu) forged = member_event(fixture->gamma, room_id, BERTA, ANNA, "invite");
+    assert_put(fixture, INVITE, room_id, forged, NULL, state, 400);
+}
+
+static void
+test_only_rooms_that_one_is_in_are_read(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *open_id = house_make_room(fixture->alpha, ANNA, "public");
+    g_autofree char *closed_id = house_make_room(fixture->alpha, ANNA, "invite");
+    house_join(fixture->beta, open_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    g_autofree char *open_event = house_send(fixture->alpha, open_id, ANNA, "m.room.message", NULL,
+                                             "{\"body\":\"open\"}", &error);
+    g_autofree char *closed_event = house_send(fixture->alpha, closed_id, ANNA, "m.room.message",
+                                               NULL, "{\"body\":\"secret\"}", &error);
+    g_assert_no_error(error);
+    static const char *const by_event[] = {
+        "/_matrix/federation/v1/state/%s?event_id=%s",
+        "/_matrix/federation/v1/state_ids/%s?event_id=%s",
+        "/_matrix/federation/v1/event_auth/%s/%s",
+        "/_matrix/federation/v1/backfill/%s?limit=10&v=%s",
+    };
+    const RawRequest raw = {.as = fixture->beta};
+    for (gsize i = 0; i < G_N_ELEMENTS(by_event); i++) {
+        g_autofree char *allowed = partner_client_target(by_event[i], open_id, open_event);
+        g_autofree char *closed = partner_client_target(by_event[i], closed_id, closed_event);
+        g_autofree char *smuggled = partner_client_target(by_event[i], open_id, closed_event);
+        g_autofree char *body = NULL;
+        assert_status(fixture->alpha, &raw, "GET", allowed, NULL, 200);
+        assert_status(fixture->alpha, &raw, "GET", closed, NULL, 403);
+        guint status = house_raw(fixture->alpha, &raw, "GET", smuggled, NULL, &body);
+        g_assert_true(status == 404 || (status == 200 && strstr(body, "secret") == NULL));
+    }
+    g_autofree char *one = partner_client_target("/_matrix/federation/v1/event/%s", closed_event);
+    g_autofree char *seen = partner_client_target("/_matrix/federation/v1/event/%s", open_event);
+    assert_status(fixture->alpha, &raw, "GET", one, NULL, 403);
+    assert_status(fixture->alpha, &raw, "GET", seen, NULL, 200);
+    g_autofree char *missing =
+        partner_client_target("/_matrix/federation/v1/get_missing_events/%s", closed_id);
+    g_autofree char *question = g_strdup_printf(
+        "{\"earliest_events\":[],\"latest_events\":[\"%s\"],\"limit\":1000000}", closed_event);
+    assert_status(fixture->alpha, &raw, "POST", missing, question, 403);
+}
+
+/* ---- a partner that lies to us ---- */
+
+static const char *lie; /* the body of its answer to make_join */
+
+static Response *
+lying_make_join(Request *request, GError **error)
+{
+    return response_json(200, g_string_new(lie));
+}
+
+static const Route lying_routes[] = {
+    {"GET", "/_matrix/federation/v1/make_join/{roomId}/{userId}", LISTEN_PARTNER, CALLER_PARTNER,
+     RATE_NONE, BODY_NONE, lying_make_join},
+    {NULL},
+};
+
+static void
+test_a_lying_template_is_not_signed(Fixture *fixture, gconstpointer data)
+{
+    static const Route *const tables[] = {lying_routes, NULL};
+    static const char *const changes[][2] = {
+        {"m.room.member", "m.room.power_levels"},
+        {"\"membership\":\"join\"", "\"membership\":\"invite\""},
+        {"\"sender\":\"" ANNA "\"", "\"sender\":\"" BERTA "\""},
+        {"\"state_key\":\"" ANNA "\"", "\"state_key\":\"" BERTA "\""},
+        {"!room:beta.example\",\"sender", "!another:beta.example\",\"sender"},
+        {"\"depth\":1", "\"depth\":-1"},
+        {"\"prev_events\":[]", "\"prev_events\":7"},
+        {"\"room_version\":\"12\"", "\"room_version\":\"99\""},
+        {"\"event\":", "\"pdu\":"},
+    };
+    house_leave(fixture->beta);
+    fixture->beta->tables = tables;
+    house_return(fixture->beta);
+    for (gsize i = 0; i < G_N_ELEMENTS(changes); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GString) text = g_string_new(
+            "{\"event\":{\"auth_events\":[],\"content\":{\"membership\":\"join\"},\"depth\":1,"
+            "\"prev_events\":[],\"room_id\":\"!room:beta.example\",\"sender\":\"" ANNA
+            "\",\"state_key\":\"" ANNA "\",\"type\":\"m.room.member\"},\"room_version\":\"12\"}");
+        g_assert_cmpuint(g_string_replace(text, changes[i][0], changes[i][1], 1), ==, 1);
+        lie = text->str;
+        g_assert_false(
+            house_join(fixture->alpha, "!room:beta.example", ANNA, "beta.example", &error));
+        /* the lying server has no send_join: whoever signs gets 404 from it, not these */
+        g_assert_true(g_error_matches(error, REFUSAL, 502) || g_error_matches(error, REFUSAL, 400));
+    }
+    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM event"), ==,
+                    0);
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct {
+        const char *path;
+        void (*run)(Fixture *fixture, gconstpointer data);
+    } tests[] = {
+        {"/intruder/every-way-in", test_every_way_in_for_a_stranger},
+        {"/intruder/bodies", test_bodies_that_are_no_transaction},
+        {"/intruder/lists", test_lists_that_are_not_taken},
+        {"/intruder/direction-and-window", test_direction_window_and_expiry},
+        {"/intruder/no-connection", test_an_unlisted_name_makes_no_connection},
+        {"/intruder/wrong-tls-key", test_a_wrong_tls_key_gets_no_request},
+        {"/intruder/joins", test_crooked_joins_and_leaves},
+        {"/intruder/invites", test_crooked_invites_are_not_cosigned},
+        {"/intruder/reading", test_only_rooms_that_one_is_in_are_read},
+        {"/intruder/lying", test_a_lying_template_is_not_signed},
+    };
+    g_test_init(&argc, &argv, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(tests); i++)
+        g_test_add(tests[i].path, Fixture, NULL, set_up, tests[i].run, tear_down);
+    return g_test_run();
+}
