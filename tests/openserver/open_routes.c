@@ -127,6 +127,7 @@ older_routes(void)
 const Route *const *
 open_routes(const char *shared_secret)
 {
+    static const Route *const *volatile gathered; /* lives as long as the program */
     GPtrArray *tables = g_ptr_array_new();
     secret = g_strdup(shared_secret);
     nonces = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -135,5 +136,6 @@ open_routes(const char *shared_secret)
     g_ptr_array_add(tables, (gpointer)suite_routes);
     g_ptr_array_add(tables, older_routes());
     g_ptr_array_add(tables, NULL);
-    return (const Route *const *)g_ptr_array_free(tables, FALSE);
+    gathered = (const Route *const *)g_ptr_array_free(tables, FALSE);
+    return gathered;
 }
