@@ -199,7 +199,9 @@ extern const Route login_routes[];
 const Route login_routes[] = {
     {"GET", CLIENT "v3/login", LISTEN_CLIENT, CALLER_ANYONE, RATE_NONE, BODY_NONE, login_get},
     {"POST", CLIENT "v3/login", ANYONE, BODY_JSON, login_post},
-    {"POST", CLIENT "v3/refresh", ANYONE, BODY_JSON, refresh_post},
+    /* No rate by address: what is not a token of ours costs nothing, and a whole agency may stand
+     * behind one address. */
+    {"POST", CLIENT "v3/refresh", LISTEN_CLIENT, CALLER_ANYONE, RATE_NONE, BODY_JSON, refresh_post},
     {"GET", CLIENT "v3/login/sso/redirect", ANYONE, BODY_NONE, sso_redirect_get},
     {"GET", CLIENT "v3/login/sso/redirect/{idpId}", ANYONE, BODY_NONE, sso_redirect_get},
     {"POST", CLIENT "v3/register", ANYONE, BODY_JSON_OPTIONAL, register_post},

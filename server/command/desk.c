@@ -13,6 +13,8 @@ enum {
     CONNECT_MS = 10 * 1000,
     REQUEST_MS = 60 * 1000,
     EXPORTER_BYTES = 32,
+    TRIES_MAX = 5,
+    RETRY_WAIT_MAX_MS = 5000,
 };
 
 struct Desk {
@@ -289,16 +291,14 @@ judge_answer(Desk *desk, long status, GError **error)
     return NULL;
 }
 
-static cJSON *
-request(Desk *desk, const char *method, const char *url_or_path, GBytes *body,
-        const char *content_type, const char *token, GError **error)
+/* FALSE with @error when there was no answer at all. */
+static gboolean
+perform(Desk *desk, const char *method, const char *url, GBytes *body, struct curl_slist *headers,
+        long *ret_status, GError **error)
 {
     char reason[CURL_ERROR_SIZE] = "";
     CURL *curl = desk->curl;
-    long status = 0, connects = 0;
-    g_autofree char *url = url_or_path[0] == '/' ? g_strconcat(desk->listener, url_or_path, NULL)
-                                                 : g_strdup(url_or_path);
-    struct curl_slist *headers = headers_of(content_type, token);
+    long connects = 0;
 
     g_byte_array_set_size(desk->answer, 0);
     g_clear_pointer(&desk->exporter, g_bytes_unref);
@@ -313,17 +313,47 @@ request(Desk *desk, const char *method, const char *url_or_path, GBytes *body,
     }
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
     CURLcode code = curl_easy_perform(curl);
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, ret_status);
     curl_easy_getinfo(curl, CURLINFO_NUM_CONNECTS, &connects);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
-    curl_slist_free_all(headers);
     desk->reconnected = connects > 0;
-    if (code == CURLE_OK)
-        return judge_answer(desk, status, error);
-    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "%s: %s", url,
-                reason[0] != '\0' ? reason : curl_easy_strerror(code));
-    return NULL;
+    if (code != CURLE_OK)
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED, "%s: %s", url,
+                    reason[0] != '\0' ? reason : curl_easy_strerror(code));
+    return code == CURLE_OK;
+}
+
+/* 429: as long as the server asks for, within reason. */
+static void
+wait_as_asked(Desk *desk)
+{
+    g_autoptr(cJSON) answer =
+        json_parse((const char *)desk->answer->data, desk->answer->len, &json_limits_request, NULL);
+    gint64 wait_ms = 1000;
+
+    json_get_integer(answer, "retry_after_ms", &wait_ms);
+    g_usleep((gulong)CLAMP(wait_ms, 100, RETRY_WAIT_MAX_MS) * 1000);
+}
+
+static cJSON *
+request(Desk *desk, const char *method, const char *url_or_path, GBytes *body,
+        const char *content_type, const char *token, GError **error)
+{
+    long status = 0;
+    gboolean answered;
+    g_autofree char *url = url_or_path[0] == '/' ? g_strconcat(desk->listener, url_or_path, NULL)
+                                                 : g_strdup(url_or_path);
+    struct curl_slist *headers = headers_of(content_type, token);
+
+    for (guint tries = 1;; tries++) {
+        answered = perform(desk, method, url, body, headers, &status, error);
+        if (!answered || status != 429 || tries == TRIES_MAX)
+            break;
+        wait_as_asked(desk);
+    }
+    curl_slist_free_all(headers);
+    return answered ? judge_answer(desk, status, error) : NULL;
 }
 
 cJSON *
