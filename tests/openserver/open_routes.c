@@ -116,10 +116,12 @@ older_routes(void)
                 if (!g_str_has_prefix(route->path, prefixes[i].from))
                     continue;
                 Route copy = *route;
-                copy.path =
+                g_autofree char *path =
                     g_strconcat(prefixes[i].to, route->path + strlen(prefixes[i].from), NULL);
-                if (!has_route(copy.method, copy.path))
-                    g_array_append_val(older, copy);
+                if (has_route(copy.method, path))
+                    continue;
+                copy.path = g_steal_pointer(&path);
+                g_array_append_val(older, copy);
             }
     return (Route *)(void *)g_array_free(older, FALSE);
 }
