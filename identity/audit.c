@@ -162,14 +162,16 @@ take_old_buckets(Audit *audit, gboolean all)
     GPtrArray *old = g_ptr_array_new_with_free_func(bucket_free);
     gint64 now_ms = clock_interval_ms();
     GHashTableIter iter;
+    gpointer key = NULL;
     gpointer value = NULL;
     g_mutex_lock(&audit->lock);
     g_hash_table_iter_init(&iter, audit->buckets);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
         Bucket *bucket = value;
         if (!all && now_ms - bucket->started_ms < MINUTE_MS)
             continue;
         g_hash_table_iter_steal(&iter);
+        g_free(key);
         g_ptr_array_add(old, bucket);
     }
     g_mutex_unlock(&audit->lock);

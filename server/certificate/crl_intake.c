@@ -137,7 +137,7 @@ look_done(gpointer data, const CrlTaken *taken, const GError *error)
     CrlWatch *watch = look->watch;
     if (error != NULL)
         g_warning("%s: %s", look->path, error->message);
-    else if (taken->issuer != NULL)
+    else if (taken != NULL && taken->issuer != NULL)
         g_message("%s: the list of %s is in force, %u accounts ended", look->path, taken->issuer,
                   taken->ended);
     g_mutex_lock(&watch->lock);

@@ -5,7 +5,8 @@
 static gboolean
 list(OfficerCall *call, GError **error)
 {
-    g_autoptr(cJSON) answer = desk_request(call->desk, "GET", "/_chancery/officer/v1/officers", NULL, NULL, error);
+    g_autoptr(cJSON) answer =
+        desk_request(call->desk, "GET", "/_chancery/officer/v1/officers", NULL, NULL, error);
     const cJSON *officer = NULL;
     if (answer == NULL)
         return FALSE;
