@@ -102,6 +102,14 @@ rooms_current_root(Rooms *rooms, const char *room_id, GBytes **ret_root, GError 
            log_state_root_at(connection, room_id, G_MAXINT64, ret_root, error);
 }
 
+/* The event as it may be shown: a redaction takes effect on state too. */
+static gboolean
+shown_pdu(const RoomEvent *event, Pdu **ret_pdu, GError **error)
+{
+    *ret_pdu = event->redaction_id != NULL ? pdu_redacted(event->pdu, error) : pdu_ref(event->pdu);
+    return *ret_pdu != NULL;
+}
+
 gboolean
 rooms_state_find(Rooms *rooms, const char *room_id, GBytes *root, const char *type,
                  const char *state_key, Pdu **ret_pdu, GError **error)
@@ -113,8 +121,8 @@ rooms_state_find(Rooms *rooms, const char *room_id, GBytes *root, const char *ty
     if (view == NULL || !require_root(root, &id, error) ||
         !room_view_state_event(view, &id, type, state_key, &event, error))
         return FALSE;
-    *ret_pdu = event != NULL ? pdu_ref(event->pdu) : NULL;
-    return TRUE;
+    *ret_pdu = NULL;
+    return event == NULL || shown_pdu(event, ret_pdu, error);
 }
 
 /* ---- whole states ---- */
@@ -138,11 +146,20 @@ load_pdus(RoomView *view, GPtrArray *ids, GError **error)
 
         if (!room_view_events(view, (const char *const *)ids->pdata + from, count, events, error))
             return NULL;
+        gboolean shown = TRUE;
+
         for (guint i = 0; i < count; i++) {
-            if (events[i] != NULL)
-                g_ptr_array_add(pdus, pdu_ref(events[i]->pdu));
+            Pdu *pdu = NULL;
+
+            if (events[i] == NULL)
+                continue;
+            shown = shown && shown_pdu(events[i], &pdu, error);
+            if (pdu != NULL)
+                g_ptr_array_add(pdus, pdu);
             room_event_unref(events[i]);
         }
+        if (!shown)
+            return NULL;
     }
     return g_steal_pointer(&pdus);
 }
@@ -268,6 +285,22 @@ current_root_id(Rooms *rooms, const char *room_id, StateNodeId *ret_root, GError
     return require_root(root, ret_root, error);
 }
 
+/* Whoever was in the room, or invited to it, may see how that ended. */
+static gboolean
+sees_own_end(RoomView *view, const RoomEvent *event, const char *user_id, gboolean *ret_visible,
+             GError **error)
+{
+    g_autoptr(RoomEvent) member = NULL;
+    const char *was;
+
+    if (!room_view_state_event(view, &event->before, "m.room.member", user_id, &member, error))
+        return FALSE;
+    was = member != NULL ? pdu_membership(member->pdu) : NULL;
+    *ret_visible = g_strcmp0(was, "join") == 0 || g_strcmp0(was, "invite") == 0 ||
+                   g_strcmp0(was, "knock") == 0;
+    return TRUE;
+}
+
 gboolean
 rooms_visible_to_user(Rooms *rooms, const RoomEvent *event, const char *user_id,
                       const char *current_membership, gboolean *ret_visible, GError **error)
@@ -287,8 +320,11 @@ rooms_visible_to_user(Rooms *rooms, const RoomEvent *event, const char *user_id,
         return FALSE;
     if (!visible_at(view, &root, user_id, current_membership, ret_visible, error))
         return FALSE;
-    if (!*ret_visible && event->has_state &&
-        (pdu_is(pdu, "m.room.member", user_id) || pdu_is(pdu, "m.room.history_visibility", "")))
+    gboolean own = pdu_is(pdu, "m.room.member", user_id);
+    if (!*ret_visible && event->has_state && own &&
+        !sees_own_end(view, event, user_id, ret_visible, error))
+        return FALSE;
+    if (!*ret_visible && event->has_state && (own || pdu_is(pdu, "m.room.history_visibility", "")))
         return visible_at(view, &event->after, user_id, current_membership, ret_visible, error);
     return TRUE;
 }

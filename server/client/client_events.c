@@ -29,6 +29,21 @@ own_transactions(Server *server, const ClientEventsView *view, GPtrArray *events
                                             (const char *const *)own->pdata, own->len, error);
 }
 
+/* What a state event replaced, or *ret_replaced NULL. */
+static gboolean
+find_replaced(Server *server, const RoomEvent *event, Pdu **ret_replaced, GError **error)
+{
+    const Pdu *pdu = event->pdu;
+    g_autoptr(GBytes) before = NULL;
+
+    *ret_replaced = NULL;
+    if (pdu->state_key == NULL || !event->has_state || pdu_is(pdu, "m.room.create", ""))
+        return TRUE;
+    before = state_node_id_bytes(&event->before);
+    return rooms_state_find(server->rooms, pdu->room_id, before, pdu->type, pdu->state_key,
+                            ret_replaced, error);
+}
+
 static gboolean
 append_redacted(Server *server, const ClientEventsView *view, const RoomEvent *event,
                 PduUnsigned *extra, GString *out, GError **error)
@@ -65,6 +80,15 @@ client_events_append(Server *server, const ClientEventsView *view, GPtrArray *ev
                                   ? g_hash_table_lookup(transactions, event->pdu->event_id)
                                   : NULL,
         };
+        g_autoptr(Pdu) replaced = NULL;
+
+        if (!find_replaced(server, event, &replaced, error))
+            return FALSE;
+        if (replaced != NULL) {
+            extra.prev_content = replaced->content;
+            extra.prev_sender = replaced->sender;
+            extra.replaces_state = replaced->event_id;
+        }
         if (i > 0)
             g_string_append_c(out, ',');
         if (event->redaction_id == NULL)

@@ -1,5 +1,6 @@
 /* server/client/client_events.h: events as a client may read them: the one place where redaction
- * takes effect, and where ages and a device's own transaction ids are spliced in.
+ * takes effect, and where ages, what a state event replaced, and a device's own transaction ids are
+ * spliced in.
  *
  * Who may see an event at all is decided before (rooms_visible_to_user).
  * For server/client: sync, messages, context, event. */

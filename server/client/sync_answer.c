@@ -10,10 +10,10 @@
 #include "server/client/account_data.h"
 #include "server/client/key_answers.h"
 #include "server/client/receipts.h"
-#include "server/client/unread.h"
 #include "server/client/sync_hub.h"
 #include "server/client/sync_private.h"
 #include "server/client/typing.h"
+#include "server/client/unread.h"
 #include "storage/event_store.h"
 #include "storage/log.h"
 #include "storage/log_ring.h"
@@ -245,6 +245,13 @@ is_wanted_member(const SyncRoom *room, const Pdu *pdu, const char *user_id)
     return FALSE;
 }
 
+static gboolean
+begins_with_create(const SyncRoom *room)
+{
+    const RoomEvent *first = g_ptr_array_index(room->timeline, 0);
+    return pdu_is(first->pdu, "m.room.create", "");
+}
+
 /* From the state at @from (NULL: none) to that before the timeline, or after it when the client
  * asks so. */
 static gboolean
@@ -257,13 +264,15 @@ read_state(const Look *look, SyncRoom *room, GBytes *from, gint64 until, GError 
 
     if (!log_state_root_at(look->connection, room->room_id, at, &to, error))
         return FALSE;
-    if (to == NULL && room->timeline->len > 0) {
+    if (to == NULL && room->timeline->len > 0 && !begins_with_create(room)) {
         /* The room begins here for us (a join over federation): the state is told as it is after
          * its first event. */
         if (!log_state_root_at(look->connection, room->room_id, until, &to, error))
             return FALSE;
     }
-    if (to == NULL || (from != NULL && g_bytes_equal(from, to)))
+    if (to == NULL)
+        return TRUE; /* all of it is in the timeline */
+    if (from != NULL && g_bytes_equal(from, to))
         return sync_room_add_senders(call, room, to, error);
     g_autoptr(GPtrArray) changes =
         rooms_state_changes(call->server->rooms, room->room_id, from, to, error);
