@@ -8,6 +8,10 @@
 
 #include <sodium.h>
 
+/* A client's repetition of a request is known for so long. */
+#define TRANSACTION_LIFE_MS ((gint64)24 * 3600 * 1000)
+#define TRANSACTION_TRIM_PERIOD_MS ((gint64)10 * 60 * 1000)
+
 typedef struct {
     char *type;
     char *state_key; /* or NULL */
@@ -315,6 +319,22 @@ apply_events(Operation *operation, LaneBatch *batch, GError **error)
     return TRUE;
 }
 
+static void
+record_transaction(const Operation *operation, LaneBatch *batch)
+{
+    const RoomsProposal *proposal = operation->proposal;
+    Rooms *rooms = operation->rooms;
+    gint64 now_ms = clock_wall_ms();
+
+    event_store_record_transaction(batch, proposal->sender, proposal->device_id, proposal->scope,
+                                   proposal->txn_id, g_ptr_array_index(operation->event_ids, 0),
+                                   now_ms);
+    if (now_ms < rooms->next_trim_ms)
+        return;
+    rooms->next_trim_ms = now_ms + TRANSACTION_TRIM_PERIOD_MS;
+    event_store_trim_transactions(batch, now_ms - TRANSACTION_LIFE_MS);
+}
+
 static gboolean
 apply(LaneBatch *batch, gpointer data, GError **error)
 {
@@ -330,9 +350,7 @@ apply(LaneBatch *batch, gpointer data, GError **error)
                                   : !apply_events(operation, batch, error))
         return FALSE;
     if (proposal->txn_id != NULL && operation->event_ids->len > 0)
-        event_store_record_transaction(batch, proposal->sender, proposal->device_id,
-                                       proposal->scope, proposal->txn_id,
-                                       g_ptr_array_index(operation->event_ids, 0), clock_wall_ms());
+        record_transaction(operation, batch);
     return TRUE;
 }
 

@@ -1124,3 +1124,50 @@ rooms_accept_invite(Rooms *rooms, const char *room_id, GBytes *invite, GBytes *s
     }
     submit(submission);
 }
+
+/* ---- an invite ends here alone ---- */
+
+typedef struct {
+    char *room_id;
+    char *user_id;
+    RoomsDone done;
+    gpointer data;
+} InviteDrop;
+
+static gboolean
+drop_apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    const InviteDrop *drop = data;
+
+    membership_store_remove_invite(batch, drop->user_id, drop->room_id);
+    lane_batch_log(batch, log_entry_new(LOG_INVITE, drop->room_id, drop->user_id, NULL));
+    return TRUE;
+}
+
+static void
+drop_done(gpointer data, gint64 position, const GError *error)
+{
+    InviteDrop *drop = data;
+    g_autoptr(GPtrArray) none = g_ptr_array_new();
+    const RoomsOutcome outcome = {drop->room_id, none, position};
+
+    drop->done(error == NULL ? &outcome : NULL, error, drop->data);
+    g_free(drop->room_id);
+    g_free(drop->user_id);
+    g_free(drop);
+}
+
+void
+rooms_drop_invite(Rooms *rooms, const char *room_id, const char *user_id, RoomsDone on_done,
+                  gpointer data)
+{
+    InviteDrop *drop = g_new0(InviteDrop, 1);
+    g_autoptr(GError) error = NULL;
+
+    drop->room_id = g_strdup(room_id);
+    drop->user_id = g_strdup(user_id);
+    drop->done = on_done;
+    drop->data = data;
+    if (!lane_submit(rooms->lane, drop_apply, drop_done, drop, &error))
+        drop_done(drop, 0, error);
+}

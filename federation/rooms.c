@@ -109,7 +109,8 @@ rollback(gpointer data)
 void
 rooms_memory_changed(Rooms *rooms, LaneBatch *batch, RoomMemory *memory)
 {
-    /* Only what pends keeps the memory from leaving before the batch ends; and the hook frees it: once. */
+    /* Only what pends keeps the memory from leaving before the batch ends; and the hook frees it:
+     * once. */
     if (memory->in_batch || g_hash_table_size(memory->pending_events) == 0)
         return;
     memory->in_batch = TRUE;

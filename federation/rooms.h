@@ -143,6 +143,10 @@ void rooms_accept_invite(Rooms *rooms, const char *room_id, GBytes *invite, GByt
 void rooms_accept_leave(Rooms *rooms, const char *room_id, GBytes *leave, RoomsReceived done,
                         gpointer data);
 
+/* Our user puts away an invite whose server cannot be told: the invite ends here alone. */
+void rooms_drop_invite(Rooms *rooms, const char *room_id, const char *user_id, RoomsDone done,
+                       gpointer data);
+
 /* ---- what inbound endpoints answer ---- */
 
 /* The template of a membership event for @user_id of another server (make_join, make_leave,

@@ -18,6 +18,7 @@ struct Rooms {
     gpointer find_key_data;
     RoomsDeliver deliver;
     gpointer deliver_data;
+    gint64 next_trim_ms; /* lane thread: when old transaction ids go next */
 };
 
 /* All of these on the lane thread. */

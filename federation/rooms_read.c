@@ -301,6 +301,23 @@ sees_own_end(RoomView *view, const RoomEvent *event, const char *user_id, gboole
     return TRUE;
 }
 
+/* History that was fetched came without its state: it is shown only where what holds now shares it,
+ * whoever was in the room then. */
+static gboolean
+history_visible(Rooms *rooms, RoomView *view, const char *current_membership, gboolean *ret_visible,
+                GError **error)
+{
+    StateNodeId root;
+    Visibility visibility;
+
+    if (!current_root_id(rooms, view->info->room_id, &root, error) ||
+        !visibility_at(view, &root, &visibility, error))
+        return FALSE;
+    *ret_visible = visibility == VISIBILITY_WORLD_READABLE ||
+                   (visibility == VISIBILITY_SHARED && g_strcmp0(current_membership, "join") == 0);
+    return TRUE;
+}
+
 gboolean
 rooms_visible_to_user(Rooms *rooms, const RoomEvent *event, const char *user_id,
                       const char *current_membership, gboolean *ret_visible, GError **error)
@@ -315,16 +332,14 @@ rooms_visible_to_user(Rooms *rooms, const RoomEvent *event, const char *user_id,
     view = require_room(rooms, pdu->room_id, error);
     if (view == NULL)
         return FALSE;
-    /* History that was fetched came without its state: judged by what holds now. */
-    if (!event->has_state && !current_root_id(rooms, pdu->room_id, &root, error))
-        return FALSE;
+    if (!event->has_state)
+        return history_visible(rooms, view, current_membership, ret_visible, error);
     if (!visible_at(view, &root, user_id, current_membership, ret_visible, error))
         return FALSE;
     gboolean own = pdu_is(pdu, "m.room.member", user_id);
-    if (!*ret_visible && event->has_state && own &&
-        !sees_own_end(view, event, user_id, ret_visible, error))
+    if (!*ret_visible && own && !sees_own_end(view, event, user_id, ret_visible, error))
         return FALSE;
-    if (!*ret_visible && event->has_state && (own || pdu_is(pdu, "m.room.history_visibility", "")))
+    if (!*ret_visible && (own || pdu_is(pdu, "m.room.history_visibility", "")))
         return visible_at(view, &event->after, user_id, current_membership, ret_visible, error);
     return TRUE;
 }

@@ -72,9 +72,8 @@ const StoreStatement membership_statements[] = {
                        "INSERT INTO room_server (room_id, server, joined) VALUES ($1, $2, $3)"
                        " ON CONFLICT (room_id, server) DO UPDATE"
                        " SET joined = room_server.joined + excluded.joined"},
-    [SERVER_COUNTS] = {"room_server_counts",
-                       "SELECT server, joined FROM room_server"
-                       " WHERE room_id = $1 AND joined > 0"},
+    [SERVER_COUNTS] = {"room_server_counts", "SELECT server, joined FROM room_server"
+                                             " WHERE room_id = $1 AND joined > 0"},
     [SERVER_LIST] = {"room_server_list", "SELECT server FROM room_server"
                                          " WHERE room_id = $1 AND joined > 0 ORDER BY server"},
     [SERVER_JOINED] = {"room_server_joined", "SELECT joined > 0 FROM room_server"

@@ -89,28 +89,59 @@ room_membership(Server *server, const char *room_id, const char *user_id, char *
     return TRUE;
 }
 
+/* Comings and goings that are looked back upon, to find when the reader was last joined. */
+#define GOINGS_MAX 50
+
+/* The event by which @user_id ceased to be joined, looking back from the member event @event_id:
+ * not always the last one, for a ban may follow a leave.  *ret_leave NULL: was never joined. */
+static gboolean
+find_leave(Server *server, const char *room_id, const char *user_id, const char *event_id,
+           RoomEvent **ret_leave, GError **error)
+{
+    g_autofree char *at = g_strdup(event_id);
+
+    *ret_leave = NULL;
+    for (guint i = 0; i < GOINGS_MAX && at != NULL; i++) {
+        g_autoptr(RoomEvent) event = NULL;
+        g_autoptr(GBytes) before = NULL;
+        g_autoptr(Pdu) member = NULL;
+
+        if (!rooms_event(server->rooms, room_id, at, &event, error))
+            return FALSE;
+        if (event == NULL || !event->has_state)
+            return TRUE;
+        before = state_node_id_bytes(&event->before);
+        if (!rooms_state_find(server->rooms, room_id, before, "m.room.member", user_id, &member,
+                              error))
+            return FALSE;
+        if (member != NULL && g_strcmp0(pdu_membership(member), "join") == 0) {
+            *ret_leave = g_steal_pointer(&event);
+            return TRUE;
+        }
+        g_free(at);
+        at = member != NULL ? g_strdup(member->event_id) : NULL;
+    }
+    return TRUE;
+}
+
 /* Whoever left sees the room as it was then. */
 static gboolean
 access_as_left(Server *server, const char *room_id, const StoredMembership *row, RoomAccess *access,
                GError **error)
 {
     g_autoptr(RoomEvent) leave = NULL;
-    g_autoptr(GBytes) before = NULL;
-    g_autofree char *was = NULL;
     g_autoptr(StoreConnection) connection = NULL;
     g_autoptr(StoredEvent) stored = NULL;
 
-    if (!rooms_event(server->rooms, room_id, row->event_id, &leave, error))
-        return FALSE;
-    if (leave == NULL || !leave->has_state || row->forgotten)
+    if (row->forgotten)
         return TRUE;
-    before = state_node_id_bytes(&leave->before);
-    if (!rooms_membership_at(server->rooms, room_id, before, row->user_id, &was, error))
+    if (!find_leave(server, room_id, row->user_id, row->event_id, &leave, error))
         return FALSE;
-    if (g_strcmp0(was, "join") != 0)
+    if (leave == NULL)
         return TRUE;
     connection = store_borrow(server->pool, error);
-    if (connection == NULL || !event_store_find(connection, room_id, row->event_id, &stored, error))
+    if (connection == NULL ||
+        !event_store_find(connection, room_id, leave->pdu->event_id, &stored, error))
         return FALSE;
     access->until = stored != NULL ? stored->position : 0;
     access->standing = "join";

@@ -130,6 +130,25 @@ room_join_by_alias_post(Request *request, GError **error)
 
 /* ---- leave ---- */
 
+/* {} either way: an invite whose server does not answer must not stay for ever. */
+static void
+invite_dropped(const RoomsOutcome *outcome, const GError *error, gpointer data)
+{
+    request_answer(data, error == NULL ? response_empty_object() : NULL, error);
+}
+
+static void
+left_outside(const char *room_id, gint64 position, const GError *error, gpointer data)
+{
+    Request *request = data;
+
+    if (error == NULL)
+        request_answer(request, response_empty_object(), NULL);
+    else
+        rooms_drop_invite(request_server(request)->rooms, request_path(request, "roomId"),
+                          request_user_id(request), invite_dropped, request);
+}
+
 static Response *
 leave_from_outside(Request *request, const char *room_id, GError **error)
 {
@@ -145,7 +164,7 @@ leave_from_outside(Request *request, const char *room_id, GError **error)
     if (content == NULL)
         return NULL;
     outgoing_leave(server->outgoing, room_id, request_user_id(request), content,
-                   (const char *const *)via, answer_empty, request);
+                   (const char *const *)via, left_outside, request);
     return RESPONSE_LATER;
 }
 

@@ -164,6 +164,8 @@ class Rooms(unittest.TestCase):
         self.nora.post(f"{path}/ban", {"user_id": self.nils.user_id})
         self.refused(403, "M_FORBIDDEN", self.nils.join, room_id)
         self.refused(403, "M_FORBIDDEN", self.nora.invite, room_id, self.nils.user_id)
+        self.assertEqual(self.nils.get(f"{path}/event/{quote(before)}")["event_id"], before)
+        self.refused(404, "M_NOT_FOUND", self.nils.get, f"{path}/event/{quote(after)}")
         self.nora.post(f"{path}/unban", {"user_id": self.nils.user_id})
         self.refused(403, "M_FORBIDDEN", self.nora.post, f"{path}/unban", {"user_id": self.nils.user_id})
         self.nils.post(f"{path}/forget", {})
@@ -249,6 +251,23 @@ class Rooms(unittest.TestCase):
         self.sara.leave(room_id)
         self.refused(404, "M_NOT_FOUND", self.sara.join, room_id)
         self.assertEqual(state_of(self.nora, room_id, "m.room.member", self.sara.user_id)["membership"], "leave")
+
+    def test_who_left_from_afar_comes_back(self):
+        room_id = self.both_in()
+        self.nora.wait_event(room_id, self.sara.send(room_id, "I was here"))
+        self.sara.leave(room_id)
+        self.nora.sync_until(
+            lambda answer: state_of(self.nora, room_id, "m.room.member", self.sara.user_id)["membership"] == "leave"
+        )
+        missed = self.nora.send(room_id, "while she was away")
+        self.nora.invite(room_id, self.sara.user_id)
+        self.sara.wait_invited(room_id)
+        self.sara.join(room_id)
+        self.sara.wait_event(room_id, self.nora.send(room_id, "welcome back"))
+        self.nora.wait_event(room_id, self.sara.send(room_id, "good to be back"))
+        seen = [event["event_id"] for event in self.pages(self.sara, room_id, "b", 20)]
+        self.assertEqual(len(seen), len(set(seen)))
+        self.assertIn(missed, seen)
 
     def test_an_invite_across_is_taken_back(self):
         room_id = self.nora.create_room(invite=[self.sara.user_id])
