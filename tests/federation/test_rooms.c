@@ -570,6 +570,124 @@ test_many_at_once_make_one_chain(void)
     g_assert_cmpstr(count, ==, "2003");
 }
 
+/* Operations handed in while this one holds the lane come into one batch. */
+typedef struct {
+    GMutex lock;
+    GCond bell;
+    gboolean entered, go;
+} Gate;
+
+static gboolean
+gate_apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    Gate *gate = data;
+
+    g_mutex_lock(&gate->lock);
+    gate->entered = TRUE;
+    g_cond_broadcast(&gate->bell);
+    while (!gate->go)
+        g_cond_wait(&gate->bell, &gate->lock);
+    g_mutex_unlock(&gate->lock);
+    return TRUE;
+}
+
+static const StoreStatement divide = {"test_rooms_divide",
+                                      "INSERT INTO profile (user_id) SELECT (1 / $1)::text"};
+
+static gboolean
+divide_apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    lane_batch_add(batch, &divide, store_arguments("i", (gint64)0));
+    return TRUE;
+}
+
+static void
+lane_rang(gpointer data, gint64 position, const GError *error)
+{
+    wait_ring(data, position, error);
+}
+
+static void
+gate_done(gpointer data, gint64 position, const GError *error)
+{
+}
+
+static void
+gate_close(Gate *gate)
+{
+    g_mutex_init(&gate->lock);
+    g_cond_init(&gate->bell);
+    g_assert_true(lane_submit(alpha->lane, gate_apply, gate_done, gate, NULL));
+    g_mutex_lock(&gate->lock);
+    while (!gate->entered)
+        g_cond_wait(&gate->bell, &gate->lock);
+    g_mutex_unlock(&gate->lock);
+}
+
+static void
+gate_open(Gate *gate)
+{
+    g_mutex_lock(&gate->lock);
+    gate->go = TRUE;
+    g_cond_broadcast(&gate->bell);
+    g_mutex_unlock(&gate->lock);
+}
+
+static Wait *
+propose_later(const char *room_id, const char *type, const char *state_key, const char *content)
+{
+    RoomsProposal *proposal = rooms_proposal_new(room_id, "@ada:alpha.example");
+    Wait *wait = wait_new();
+
+    rooms_proposal_add(proposal, type, state_key, json(content));
+    rooms_propose(alpha->rooms, proposal, proposed, wait);
+    return wait;
+}
+
+static void
+test_a_batch_that_is_taken_back_leaves_the_room_as_it_was(void)
+{
+    g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "invite");
+    g_autofree char *base =
+        must_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
+    Gate *gate = g_new0(Gate, 1);
+    g_autoptr(Wait) first = NULL;
+    g_autoptr(Wait) failed = wait_new();
+    g_autoptr(Wait) refused = wait_new();
+    g_autoptr(Wait) second = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(RoomEvent) one = NULL;
+    g_autoptr(RoomEvent) two = NULL;
+    RoomsProposal *half = rooms_proposal_new(room_id, "@ada:alpha.example");
+
+    gate_close(gate);
+    first = propose_later(room_id, "m.room.topic", "", "{\"topic\":\"first\"}");
+    g_assert_true(lane_submit(alpha->lane, divide_apply, lane_rang, failed, &error));
+    rooms_proposal_add(half, "m.room.name", "", json("{\"name\":\"half\"}"));
+    rooms_proposal_add(half, "m.room.member", "@bob:alpha.example",
+                       json("{\"membership\":\"join\"}"));
+    rooms_propose(alpha->rooms, half, proposed, refused);
+    second = propose_later(room_id, "m.room.message", NULL, "{\"body\":\"second\"}");
+    gate_open(gate);
+    wait_for(first);
+    wait_for(failed);
+    wait_for(refused);
+    wait_for(second);
+    g_assert_no_error(first->error);
+    g_assert_error(failed->error, STORE_ERROR, STORE_ERROR_FAILED);
+    g_assert_error(refused->error, REFUSAL, 403);
+    g_assert_no_error(second->error);
+    g_assert_true(
+        rooms_event(alpha->rooms, room_id, g_ptr_array_index(first->event_ids, 0), &one, &error));
+    g_assert_true(
+        rooms_event(alpha->rooms, room_id, g_ptr_array_index(second->event_ids, 0), &two, &error));
+    g_assert_cmpstr(one->pdu->prev_events[0], ==, base);
+    g_assert_cmpstr(two->pdu->prev_events[0], ==, one->pdu->event_id);
+    g_assert_cmpint(two->pdu->prev_event_count, ==, 1);
+    assert_flat_state_agrees(alpha, room_id);
+    g_free(gate);
+}
+
 static void
 test_a_redaction_takes_effect_for_those_who_may(void)
 {
@@ -949,6 +1067,8 @@ main(int argc, char **argv)
     g_test_add_func("/rooms/sizes", test_sizes_at_the_limit);
     g_test_add_func("/rooms/restart", test_a_restart_goes_on_where_it_stood);
     g_test_add_func("/rooms/many-at-once", test_many_at_once_make_one_chain);
+    g_test_add_func("/rooms/batch-taken-back",
+                    test_a_batch_that_is_taken_back_leaves_the_room_as_it_was);
     g_test_add_func("/rooms/redaction", test_a_redaction_takes_effect_for_those_who_may);
     g_test_add_func("/rooms/equal-state", test_an_equal_state_is_said_once);
     g_test_add_func("/rooms/join-from-outside", test_a_join_from_outside_and_messages_both_ways);
