@@ -201,6 +201,10 @@ test_a_known_token_costs_no_query(Fixture *fixture, gconstpointer data)
 
     assert_opens(fixture, tokens->access_token, "@anna:alpha.example", "MEMORY");
     run("DELETE FROM session WHERE device_id = 'MEMORY'");
+    gint64 begin_us = g_get_monotonic_time();
+    for (guint i = 0; i < 20000; i++)
+        assert_opens(fixture, tokens->access_token, "@anna:alpha.example", "MEMORY");
+    g_test_message("%.2f us each", (double)(g_get_monotonic_time() - begin_us) / 20000);
     assert_opens(fixture, tokens->access_token, "@anna:alpha.example", "MEMORY");
     /* Until the clock compares memory with the rows. */
     g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, &error);
@@ -549,7 +553,44 @@ test_an_imported_crl_ends_everything_within_the_bound(Fixture *fixture, gconstpo
     settle();
 }
 
+/* A CRL that nobody renews ends sessions after its time, and nobody loses keys for it. */
+static void
+test_an_old_crl_ends_softly(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(SessionTokens) tokens = log_in(fixture, "anna", "OLDCRL", TRUE);
+    const char tokens_of[] = "SELECT count(*) FROM token JOIN session USING (session_id) "
+                             "WHERE device_id = 'OLDCRL'";
+
+    clock_shift_for_tests(CERTIFICATES_CRL_SESSION_AGE_MS + HOUR_MS);
+    RevocationClock *clock =
+        revocation_clock_new(fixture->sessions, agency->database->pool, agency->certificates, NULL);
+    while (count("%s", tokens_of) > 0)
+        g_usleep(5000);
+    revocation_clock_free(clock);
+    g_assert_cmpint(count("SELECT count(*) FROM device WHERE device_id = 'OLDCRL'"), ==, 1);
+    clock_shift_for_tests(0);
+    assert_shut(fixture, tokens->access_token, SOFT);
+    g_autoptr(SessionTokens) again = log_in(fixture, "anna", "OLDCRL", TRUE);
+    assert_opens(fixture, again->access_token, "@anna:alpha.example", "OLDCRL");
+}
+
 /* ---- devices ---- */
+
+static void
+test_devices_are_seen(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(SessionTokens) tokens = log_in(fixture, "anna", "SEEN", FALSE);
+    const char seen[] = "SELECT last_seen_ms FROM device WHERE device_id = 'SEEN'";
+    gint64 before_ms = count("%s", seen);
+
+    clock_shift_for_tests(10 * MINUTE_MS);
+    assert_opens(fixture, tokens->access_token, "@anna:alpha.example", "SEEN");
+    g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, &error);
+    g_assert_true(sessions_write_seen(fixture->sessions, connection, &error));
+    g_assert_no_error(error);
+    g_assert_cmpint(count("%s", seen), >=, before_ms + 10 * MINUTE_MS);
+}
 
 static void
 test_a_device_goes_on(Fixture *fixture, gconstpointer data)
@@ -824,6 +865,8 @@ main(int argc, char **argv)
     ADD("/end/by the log", test_the_log_ends_sessions);
     ADD("/end/suspension within the bound", test_suspension_ends_everything_within_the_bound);
     ADD("/end/CRL import within the bound", test_an_imported_crl_ends_everything_within_the_bound);
+    ADD("/end/an old CRL ends softly", test_an_old_crl_ends_softly);
+    ADD("/device/seen", test_devices_are_seen);
     ADD("/device/goes on", test_a_device_goes_on);
     ADD("/device/bound keys never change", test_bound_keys_never_change);
     ADD("/device/wishes have limits", test_wishes_have_limits);

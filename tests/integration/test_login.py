@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import re
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -100,6 +101,51 @@ class Terminal:
         self.process.stdout.close()
 
 
+class EvilProxy:
+    """Has a certificate that the person's client trusts, and an enrolled card of its own; relays challenge and answer,
+    and says to the person what they expect to hear."""
+
+    def __init__(self, agency, full):
+        self.agency, self.full = agency, full
+        self.relayed, self.statuses = 0, []
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(
+            agency.pki / f"servers/{agency.short}.pem", agency.pki / f"servers/{agency.short}.key"
+        )
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        try:
+            plain, _ = self.socket.accept()
+        except OSError:
+            return
+        with self.context.wrap_socket(plain, server_side=True) as victim, Desk(self.agency, self.full) as desk:
+            stream = victim.makefile("rwb")
+            while True:
+                first = stream.readline()
+                if not first:
+                    return
+                length = 0
+                while (line := stream.readline().strip()) != b"":
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                path, body = first.split()[1].decode(), stream.read(length)
+                status, _, text = desk.request("POST", path, body, {"Content-Type": "application/json"})
+                self.statuses.append(status)
+                if path.endswith("/login"):
+                    self.relayed += 1
+                text = text.replace("@arno:", "@anna:").encode()
+                stream.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text)
+                stream.flush()
+
+    def close(self):
+        self.socket.close()
+        self.thread.join(10)
+
+
 def base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -124,9 +170,12 @@ class Login(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.agency.stop()
+        status = cls.agency.stop()
+        tail = cls.agency.tail()
         cls.agency.cluster.drop_all()
         cls.folder.cleanup()
+        if status != 0:
+            raise Failed(f"the server ended with {status}:\n{tail}")
 
     # ---- helpers ----
 
@@ -318,6 +367,50 @@ class Login(unittest.TestCase):
             status, headers, _ = desk.request("GET", "/_chancery/v1/login/sso?" + urllib.parse.urlencode({"redirectUrl": PAGE}))
             self.assertNotEqual(status, 200)
             self.assertNotIn("Location", headers)
+
+    def test_log_ins_leave_lines(self):
+        """each log-in, accepted or refused, is a line of the audit log; no line holds a token"""
+        session = self.log_in_by_browser("anna")
+        token = self.login_token("anna")
+        for person in ("anna-twin", "late", "nemo"):
+            with Desk(self.agency, self.full(person)) as desk:
+                desk.post("/_chancery/v1/challenge", {"purpose": "login"})
+        with self.assertRaises(Refused):
+            self.agency.anonymous().post("login", {"type": "m.login.password", "user": "anna", "password": "x"})
+        with self.assertRaises(Refused):
+            self.agency.anonymous().post("login", {"type": "m.login.token", "token": token + "x"})
+        lines = self.query("SELECT decision || ' ' || rule FROM audit WHERE type = 'login'").splitlines()
+        self.assertIn("accepted", [line.strip() for line in lines])
+        for rule in ("not-enrolled", "expired", "login-type", "login-token-form"):
+            self.assertIn(f"refused {rule}", lines)
+        self.assertEqual(
+            self.query(
+                "SELECT count(*) FROM audit WHERE type = 'login' AND decision = 'accepted' AND object = "
+                f"'{session['device_id']}' AND subject = '@anna:alpha.example'"
+            ),
+            "1",
+        )
+        for secret in (session["access_token"], token):
+            found = f"SELECT count(*) FROM audit a WHERE strpos(a::text, '{secret}') > 0"
+            self.assertEqual(self.query(found), "0")
+
+    def query(self, sql):
+        return run(["psql", self.agency.cluster.conninfo(self.agency.short), "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql]).strip()
+
+    def test_evil_proxy(self):
+        """a proxy with a good certificate of its own between person and server gets nothing from chancery login"""
+        proxy = EvilProxy(self.agency, self.full("arno"))
+        try:
+            desk = self.agency.desk("anna")
+            desk[1] = f"https://localhost:{proxy.port}"
+            with self.assertRaises(Failed) as caught:
+                self.agency.chancery("login", "--print", "--user", "@anna:alpha.example", *desk)
+            self.assertIn("403", str(caught.exception))
+            # The person did sign; what was signed was worth nothing on the proxy's connection.
+            self.assertEqual(proxy.relayed, 1)
+            self.assertEqual(proxy.statuses, [200, 403])
+        finally:
+            proxy.close()
 
     # ---- challenges ----
 
