@@ -114,6 +114,7 @@ struct Certificate {
     char *sha256_hex;
     char *spki_hex;
     char *subject;
+    char *name;
     char *issuer;
     char *serial;
     char *national_identifier;
@@ -193,6 +194,20 @@ subject_identifier(const X509 *x509)
     return text;
 }
 
+static char *
+name_without_identifier(X509_NAME *subject)
+{
+    X509_NAME *name = X509_NAME_dup(subject);
+    int at = -1;
+    if (name == NULL)
+        return g_strdup("");
+    while ((at = X509_NAME_get_index_by_NID(name, NID_serialNumber, -1)) >= 0)
+        X509_NAME_ENTRY_free(X509_NAME_delete_entry(name, at));
+    char *text = certificate_name_text(name);
+    X509_NAME_free(name);
+    return text;
+}
+
 static Certificate *
 certificate_from_x509(X509 *x509, GBytes *der)
 {
@@ -212,6 +227,7 @@ certificate_from_x509(X509 *x509, GBytes *der)
     certificate->sha256_hex = g_strdup(g_checksum_get_string(checksum));
     certificate->spki_hex = certificate_key_sha256(x509);
     certificate->subject = certificate_name_text(X509_get_subject_name(x509));
+    certificate->name = name_without_identifier(X509_get_subject_name(x509));
     certificate->issuer = certificate_name_text(X509_get_issuer_name(x509));
     certificate->serial = certificate_serial_hex(X509_get0_serialNumber(x509));
     certificate->national_identifier = subject_identifier(x509);
@@ -266,6 +282,7 @@ certificate_unref(Certificate *certificate)
     g_free(certificate->sha256_hex);
     g_free(certificate->spki_hex);
     g_free(certificate->subject);
+    g_free(certificate->name);
     g_free(certificate->issuer);
     g_free(certificate->serial);
     g_free(certificate->national_identifier);
@@ -301,6 +318,12 @@ const char *
 certificate_subject(const Certificate *certificate)
 {
     return certificate->subject;
+}
+
+const char *
+certificate_name(const Certificate *certificate)
+{
+    return certificate->name;
 }
 
 const char *
@@ -621,6 +644,8 @@ certificates_check(Certificates *certificates, GPtrArray *chain_der, const Certi
     g_autofree char *issuer_key = NULL;
     if (chain_der == NULL || chain_der->len == 0)
         return certificate_refuse("parse", "none was shown", ret_rule, error);
+    if (certificates == NULL)
+        return certificate_refuse("chain", "this server has no trust anchors", ret_rule, error);
     if (chain_der->len > CHAIN_LENGTH_MAX)
         return certificate_refuse("chain", "it is too long", ret_rule, error);
     GBytes *first = g_ptr_array_index(chain_der, 0);

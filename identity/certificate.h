@@ -35,6 +35,8 @@ GBytes *certificate_sha256_bytes(const Certificate *certificate); /* borrowed, 3
 const char *certificate_spki_sha256(const Certificate *certificate); /* of its key, hex */
 const char *
 certificate_subject(const Certificate *certificate); /* RFC 2253, for people to read only */
+/* The same without the national identifier: what may be kept. */
+const char *certificate_name(const Certificate *certificate);
 const char *certificate_issuer(const Certificate *certificate); /* likewise */
 const char *certificate_serial(const Certificate *certificate); /* hex */
 /* The national identifier: the subject's serialNumber; "" when there is none. Never logged, never
@@ -96,7 +98,8 @@ typedef struct {
 
 /* Judge @chain_der (GPtrArray of GBytes, leaf first).  *ret_certificate is the leaf with its
  * issuer's key filled in.  FALSE with a REFUSAL (403 M_FORBIDDEN) whose sentence says field, fault
- * and cure, and *ret_rule, when asked for, set to the rule. */
+ * and cure, and *ret_rule, when asked for, set to the rule.  @certificates NULL (a server without
+ * trust anchors) refuses everybody. */
 gboolean
 certificates_check(Certificates *certificates, GPtrArray *chain_der, const CertificateQuery *query,
                    Certificate **ret_certificate, const CertificateRule **ret_rule, GError **error);

@@ -217,6 +217,15 @@ crl_from_bytes(GBytes *bytes, const CertificateRule **ret_rule, GError **error)
     return g_steal_pointer(&crl);
 }
 
+/* The authentication level of the chain check does not look at the digests of lists. */
+static gboolean
+digest_is_weak(const X509_CRL *x509)
+{
+    int digest = NID_undef;
+    return OBJ_find_sigid_algs(X509_CRL_get_signature_nid(x509), &digest, NULL) != 1 ||
+           digest == NID_sha1 || digest == NID_md5 || digest == NID_md5_sha1;
+}
+
 /* Signature and dates; fills in the issuer's key. */
 static gboolean
 judge(Certificates *certificates, Crl *crl, gint64 now_ms, const CertificateRule **ret_rule,
@@ -227,6 +236,8 @@ judge(Certificates *certificates, Crl *crl, gint64 now_ms, const CertificateRule
     if (signer == NULL)
         return certificate_refuse(named ? "crl-signature" : "crl-issuer", crl->issuer, ret_rule,
                                   error);
+    if (digest_is_weak(crl->x509))
+        return certificate_refuse("digest-strength", crl->issuer, ret_rule, error);
     if (crl->this_update_ms > now_ms + TOLERANCE_MS)
         return certificate_refuse("crl-not-yet-valid", crl->issuer, ret_rule, error);
     if (crl->next_update_ms < now_ms - TOLERANCE_MS)

@@ -45,7 +45,7 @@ officer_row_new(const Certificates *certificates, const Statement *statement,
     OfficerRow *row = g_new0(OfficerRow, 1);
     row->certificate = g_strdup(statement->cert_sha256);
     row->person_ref = g_strdup(statement->person_ref);
-    row->name = g_strdup(certificate_subject(certificate));
+    row->name = g_strdup(certificate_name(certificate));
     row->statement = g_bytes_ref(statement->bytes);
     row->signature_first = first != NULL ? g_bytes_ref(first) : g_bytes_new(NULL, 0);
     row->signature_second = second != NULL ? g_bytes_ref(second) : g_bytes_new(NULL, 0);

@@ -470,6 +470,8 @@ proposal_put(Certificates *certificates, StoreConnection *connection, StoreWrite
                        .expires_ms = statement->issued_ms + STATEMENT_LIFE_MS,
                        .state = final ? 2 : 1,
                        .done_ms = final ? act.now_ms : 0};
+    /* An expired statement is refused by its own date, so its row is no longer needed. */
+    proposal_store_purge(writes, act.now_ms - TOLERANCE_MS);
     proposal_store_insert(writes, &row);
     ret_outcome->done = final;
     ret_outcome->kind = statement->kind;

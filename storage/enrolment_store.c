@@ -19,6 +19,7 @@ enum {
     ENROLMENT_OF_ISSUER,
     PROPOSAL_INSERT,
     PROPOSAL_DONE,
+    PROPOSAL_PURGE,
     PROPOSAL_FIND,
     PROPOSAL_OPEN,
     PROPOSAL_COUNT_OPEN,
@@ -58,6 +59,7 @@ const StoreStatement enrolment_statements[] = {
     [PROPOSAL_DONE] = {"proposal_done",
                        "UPDATE proposal SET state = 2, done_ms = $2, certificate = '' "
                        "WHERE digest = $1 AND state = 1"},
+    [PROPOSAL_PURGE] = {"proposal_purge", "DELETE FROM proposal WHERE expires_ms < $1"},
     [PROPOSAL_FIND] = {"proposal_find",
                        "SELECT " PROPOSAL_COLUMNS " FROM proposal WHERE digest = $1"},
     [PROPOSAL_OPEN] = {"proposal_open",
@@ -259,6 +261,12 @@ proposal_store_done(StoreWrites *writes, GBytes *digest, gint64 done_ms)
 {
     store_writes_add(writes, &enrolment_statements[PROPOSAL_DONE],
                      store_arguments("yi", digest, done_ms));
+}
+
+void
+proposal_store_purge(StoreWrites *writes, gint64 now_ms)
+{
+    store_writes_add(writes, &enrolment_statements[PROPOSAL_PURGE], store_arguments("i", now_ms));
 }
 
 gboolean

@@ -69,6 +69,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(ProposalRow, proposal_row_free)
 void proposal_store_insert(StoreWrites *writes, const ProposalRow *row);
 /* Open -> done; the certificate's bytes go. */
 void proposal_store_done(StoreWrites *writes, GBytes *digest, gint64 done_ms);
+/* Those that expired before @now_ms go, and the certificates in them. */
+void proposal_store_purge(StoreWrites *writes, gint64 now_ms);
 gboolean proposal_store_find(StoreConnection *connection, GBytes *digest, ProposalRow **ret_row,
                              GError **error);
 GPtrArray *proposal_store_open(StoreConnection *connection, gint64 now_ms, GError **error);

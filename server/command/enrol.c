@@ -16,6 +16,16 @@ propose(OfficerCall *call, GError **error)
     cJSON_AddStringToObject(request, "ticket", call->ticket != NULL ? call->ticket : "");
     if (call->person != NULL)
         cJSON_AddStringToObject(request, "person", call->person);
+    if (call->until != NULL) {
+        g_autofree char *time = g_strdup_printf("%sT00:00:00Z", call->until);
+        g_autoptr(GDateTime) end = g_date_time_new_from_iso8601(time, NULL);
+        if (end == NULL) {
+            g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "%s is no day: write YYYY-MM-DD",
+                        call->until);
+            return FALSE;
+        }
+        cJSON_AddNumberToObject(request, "not_after", (double)g_date_time_to_unix(end) * 1000);
+    }
     return officer_act(call, "enrol", request, error);
 }
 
@@ -47,7 +57,8 @@ command_enrol(int argc, char **argv)
 {
     static const OfficerVerb verbs[] = {
         {"propose",
-         "--user @NAME:SERVER --certificate FILE [--person REF] [--clearance LABEL] [--ticket REF]",
+         "--user @NAME:SERVER --certificate FILE [--person REF] [--clearance LABEL] [--ticket REF] "
+         "[--until YYYY-MM-DD]",
          "propose an account, or a new certificate for one; prints \"proposed ID\"", 0, propose},
         {"approve", "ID", "sign another officer's proposal, and have it done", 1,
          officer_verb_approve},

@@ -78,6 +78,8 @@ officer_command(const OfficerVerb *verbs, int argc, char **argv)
         {"ticket", 0, 0, G_OPTION_ARG_STRING, &call.ticket, "the paper that this rests on", "REF"},
         {"reason", 0, 0, G_OPTION_ARG_STRING, &call.reason, "why, for the audit log", "TEXT"},
         {"crl", 0, 0, G_OPTION_ARG_FILENAME, &call.crl, "a revocation list (PEM or DER)", "FILE"},
+        {"until", 0, 0, G_OPTION_ARG_STRING, &call.until,
+         "the day on which the enrolment ends, before the certificate does", "YYYY-MM-DD"},
         {"yes", 'y', 0, G_OPTION_ARG_NONE, &call.yes, "sign without asking on the terminal", NULL},
         {NULL},
     };
@@ -105,6 +107,7 @@ officer_command(const OfficerVerb *verbs, int argc, char **argv)
     g_free(call.ticket);
     g_free(call.reason);
     g_free(call.crl);
+    g_free(call.until);
     desk_options_clear(&options);
     return status;
 }
@@ -188,6 +191,11 @@ draft_agrees(const OfficerCall *call, const char *kind, const cJSON *request,
                   "the server drafted a statement about another certificate than %s: "
                   "nothing is signed",
                   call->certificate);
+        return FALSE;
+    }
+    gint64 until_ms = 0;
+    if (json_get_integer(request, "not_after", &until_ms) && statement->not_after_ms != until_ms) {
+        set_error(error, "the server drafted another end than was asked for: nothing is signed");
         return FALSE;
     }
     return member_agrees(request, "user_id", statement->user_id, error) &&

@@ -12,7 +12,8 @@ typedef struct {
     char *clearance;
     char *ticket;
     char *reason;
-    char *crl; /* file */
+    char *crl;   /* file */
+    char *until; /* day */
     gboolean yes;
     char **words; /* what was no option, the verb first */
     guint count;

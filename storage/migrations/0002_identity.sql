@@ -66,6 +66,7 @@ CREATE TABLE proposal (
     done_ms bigint NOT NULL
 );
 CREATE INDEX proposal_open ON proposal (created_ms) WHERE state = 1;
+CREATE INDEX proposal_by_expiry ON proposal (expires_ms);
 
 -- The list in force of each issuer's key and distribution point; number never falls.
 CREATE TABLE crl (

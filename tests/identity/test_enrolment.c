@@ -272,8 +272,6 @@ test_renewal(Agency *agency, gconstpointer data)
     g_assert_cmpstr(login(agency, "anna", NULL), ==, "not-enrolled");
 }
 
-/* ---- signatures ---- */
-
 static GBytes *
 sign(const char *name, GBytes *content)
 {
@@ -283,6 +281,33 @@ sign(const char *name, GBytes *content)
     g_assert_no_error(error);
     return signature;
 }
+
+static void
+test_enrolment_that_ends_early(Agency *agency, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, &error);
+    g_autoptr(GPtrArray) chain = test_pki_chain(pki, "anna");
+    g_autoptr(cJSON) request = cJSON_CreateObject();
+    gint64 end_ms = clock_wall_ms() + 3600 * 1000;
+    cJSON_AddStringToObject(request, "kind", "enrol");
+    cJSON_AddStringToObject(request, "user_id", ANNA);
+    cJSON_AddNumberToObject(request, "not_after", (double)end_ms);
+    g_autoptr(Statement) statement =
+        proposal_draft(agency->certificates, connection, request, chain, &error);
+    g_assert_no_error(error);
+    g_autoptr(GBytes) first = sign("adele", statement->bytes);
+    g_assert_true(test_office_put(pki, agency->certificates, agency->database->pool, "adele",
+                                  statement->bytes, first, "anna", &error));
+    g_assert_true(approve(agency, "albert", statement->digest_hex, &error));
+    g_autoptr(CertificateProof) proof =
+        certificate_proof_from_tls(agency->certificates, connection, chain, NULL, &error);
+    g_assert_cmpint(certificate_proof_not_after_ms(proof), ==, end_ms);
+    clock_shift_for_tests(3600 * 1000 + 61 * 1000);
+    g_assert_cmpstr(login(agency, "anna", NULL), ==, "statement-ended");
+}
+
+/* ---- signatures ---- */
 
 static void
 test_replayed_approval(Agency *agency, gconstpointer data)
@@ -468,6 +493,73 @@ test_twin_card_does_not_log_in(Agency *agency, gconstpointer data)
     g_assert_cmpstr(login(agency, "anna", ANNA), ==, "");
 }
 
+/* ---- revocation lists come in ---- */
+
+/* "": taken; "same": in force already; otherwise the rule. */
+static const char *
+import(Agency *agency, GBytes *list)
+{
+    g_autoptr(GError) error = NULL;
+    const CertificateRule *rule = NULL;
+    g_autoptr(Crl) crl = NULL;
+    g_autoptr(StoreWrites) writes = store_writes_new();
+    g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, &error);
+    if (!crl_import(agency->certificates, connection, writes, list, "test", &crl, &rule, &error)) {
+        g_assert_error(error, REFUSAL, 403);
+        return rule->name;
+    }
+    if (crl == NULL)
+        return "same";
+    g_assert_true(store_begin(connection, &error));
+    g_assert_true(store_writes_run(writes, connection, &error));
+    g_assert_true(store_commit(connection, &error));
+    certificates_take_crl(agency->certificates, crl);
+    return "";
+}
+
+static void
+test_older_list(Agency *agency, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    gint64 now_ms = clock_wall_ms();
+    TestCrl older = {.authority = "issuing",
+                     .number = 0x2ff,
+                     .this_update_ms = now_ms - 60 * 1000,
+                     .next_update_ms = now_ms + (gint64)2400 * 3600 * 1000};
+    TestCrl newer = older;
+    newer.number = 0x300;
+    newer.this_update_ms = now_ms;
+    newer.revokes = "anna";
+    newer.revoked_ms = now_ms;
+    g_autoptr(GBytes) old_list = test_pki_crl(pki, &older);
+    g_autoptr(GBytes) new_list = test_pki_crl(pki, &newer);
+    newer.revokes = NULL;
+    g_autoptr(GBytes) other_list = test_pki_crl(pki, &newer);
+    enrol(agency, ANNA, "anna");
+    g_assert_cmpstr(import(agency, new_list), ==, "");
+    g_assert_cmpstr(login(agency, "anna", NULL), ==, "revoked");
+    /* Not expired, well signed, and from before the revocation. */
+    g_assert_cmpstr(import(agency, old_list), ==, "crl-number");
+    g_assert_cmpstr(import(agency, other_list), ==, "crl-number");
+    g_assert_cmpstr(import(agency, new_list), ==, "same");
+    g_assert_cmpstr(login(agency, "anna", NULL), ==, "revoked");
+    /* The floor outlives the process. */
+    certificates_free(agency->certificates);
+    agency->certificates = test_pki_certificates(pki, agency->key, FALSE);
+    g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, &error);
+    g_assert_true(crl_load(agency->certificates, connection, &error));
+    g_assert_cmpstr(login(agency, "anna", NULL), ==, "revoked");
+    g_assert_cmpstr(import(agency, old_list), ==, "crl-number");
+    /* Numbers are numbers, not texts: 0x1000 is above 0x300. */
+    newer.number = 0x1000;
+    g_autoptr(GBytes) higher = test_pki_crl(pki, &newer);
+    g_assert_cmpstr(import(agency, higher), ==, "");
+    g_assert_cmpstr(login(agency, "anna", ANNA), ==, "");
+    g_assert_cmpint(
+        test_database_count(agency->database, "SELECT count(*) FROM audit WHERE type = 'crl'"), ==,
+        2);
+}
+
 /* ---- officers come and go ---- */
 
 static void
@@ -651,6 +743,7 @@ main(int argc, char **argv)
     ADD("one-account-a-person-a-key-a-certificate", test_one_account_a_person_a_key_a_certificate);
     ADD("two-proposals-for-one-person", test_two_proposals_for_one_person);
     ADD("renewal", test_renewal);
+    ADD("enrolment-that-ends-early", test_enrolment_that_ends_early);
     ADD("replayed-approval", test_replayed_approval);
     ADD("approval-of-another-digest", test_approval_of_another_digest);
     ADD("signature-of-a-colleague", test_signature_of_a_colleague);
@@ -660,6 +753,7 @@ main(int argc, char **argv)
     ADD("revoked-binding-stays-revoked", test_revoked_binding_stays_revoked);
     ADD("list-revokes-at-login", test_list_revokes_at_login);
     ADD("twin-card-does-not-log-in", test_twin_card_does_not_log_in);
+    ADD("older-list", test_older_list);
     ADD("removed-officer", test_removed_officer);
     ADD("account-by-sql", test_account_by_sql);
     ADD("state-by-sql", test_state_by_sql);
