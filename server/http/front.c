@@ -23,7 +23,6 @@
 #include "server/http/front_private.h"
 
 #define SWEEP_MS 500
-#define BODY_GRACE_MS (10 * 1000)
 #define BODY_DRAIN_BYTES_MAX                                                                       \
     (1024 * 1024) /* beyond its limit a body is read this far for a polite 413 */
 #define CONNECTION_MEMORY_BYTES (24 * 1024)
@@ -38,6 +37,7 @@ const FrontEndSettings front_end_settings_default = {
     .http_threads = 2,
     .header_ms = 10 * 1000,
     .idle_ms = 75 * 1000,
+    .body_grace_ms = 10 * 1000,
     .body_rate = 1024,
     .rate_limits = TRUE,
     .access_log = TRUE,
@@ -291,7 +291,8 @@ begin_request(Request *request, const char *method)
         take_certificates(request);
     request->upload = g_byte_array_new();
     request->upload_begin_ms = clock_interval_ms();
-    connection_set_deadline(request->connection, request->upload_begin_ms + BODY_GRACE_MS);
+    connection_set_deadline(request->connection,
+                            request->upload_begin_ms + request->front->settings.body_grace_ms);
     refusal = dispatcher_judge_headers(request);
     if (refusal != NULL && refusal->close)
         return request_send(request, refusal);
@@ -311,7 +312,7 @@ take_upload(Request *request, const char *bytes, gsize length)
         request->upload_over = TRUE;
     g_byte_array_append(request->upload, (const guint8 *)bytes, (guint)length);
     connection_set_deadline(request->connection,
-                            request->upload_begin_ms + BODY_GRACE_MS +
+                            request->upload_begin_ms + request->front->settings.body_grace_ms +
                                 (gint64)sum * 1000 / request->front->settings.body_rate);
     return TRUE;
 }

@@ -46,7 +46,8 @@ typedef struct {
     guint http_threads;    /* a listener */
     guint header_ms;       /* from accept, or the request line, to the end of the headers */
     guint idle_ms;         /* between two requests of a connection */
-    guint body_rate;       /* bytes a second that a body must keep to after its first 10 s */
+    guint body_grace_ms;   /* a body may take so long whatever its rate … */
+    guint body_rate;       /* … and must keep to so many bytes a second after that */
     gboolean rate_limits;
     gboolean access_log;
 } FrontEndSettings;

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "identity/clock.h"
 #include "identity/refusal.h"
 #include "server/http/front.h"
 
@@ -580,6 +581,65 @@ test_slow_clients_are_cut(void)
     fixture_tear_down(&fixture, NULL);
 }
 
+/* A byte now and then keeps libmicrohttpd content; the minimum rate does not. */
+static void
+test_a_slow_body_is_cut(void)
+{
+    FrontEndSettings settings = settings_for_tests();
+    gboolean closed = FALSE;
+    Fixture fixture;
+    int fd;
+
+    settings.body_grace_ms = 200;
+    settings.body_rate = 1000;
+    fixture_open(&fixture, &settings);
+    fd = dial(&fixture);
+    say(fd, "PUT /echo/a HTTP/1.1\r\n" HOST "Content-Length: 100000\r\n\r\n",
+        strlen("PUT /echo/a HTTP/1.1\r\n" HOST "Content-Length: 100000\r\n\r\n"));
+    for (guint i = 0; i < 400 && !closed; i++) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        char byte;
+        if (poll(&wait, 1, 50) == 1)
+            closed = recv(fd, &byte, 1, 0) <= 0;
+        else
+            say(fd, "x", 1);
+    }
+    g_assert_true(closed);
+    close(fd);
+    fixture_tear_down(&fixture, NULL);
+}
+
+/* The certificate listener's connections end with the answer that comes after their time. */
+static void
+test_a_connection_has_a_life(void)
+{
+    FrontEndSettings settings = settings_for_tests();
+    g_autoptr(GError) error = NULL;
+    ListenerSettings listener = {
+        .serves = LISTEN_CLIENT, .address = "127.0.0.1:0", .connection_life_ms = 600000};
+    Fixture fixture;
+    g_autofree char *heard = NULL;
+    int fd;
+
+    fixture.front = front_end_new(NULL, &settings, tables, &callers, &error);
+    g_assert_true(front_end_listen(fixture.front, &listener, &error));
+    fixture.port = (guint16)g_ascii_strtoull(
+        strrchr(front_end_address(fixture.front, LISTEN_CLIENT), ':') + 1, NULL, 10);
+    fd = dial(&fixture);
+    say(fd, "GET /echo/a HTTP/1.1\r\n" HOST "\r\n", strlen("GET /echo/a HTTP/1.1\r\n" HOST "\r\n"));
+    heard = hear(fd, "|0", NULL);
+    g_assert_null(strstr(heard, "Connection: close"));
+    clock_shift_for_tests(700000);
+    g_clear_pointer(&heard, g_free);
+    say(fd, "GET /echo/a HTTP/1.1\r\n" HOST "\r\n", strlen("GET /echo/a HTTP/1.1\r\n" HOST "\r\n"));
+    /* Cut by the sweep, or told to close by the answer: either way it is over. */
+    heard = hear(fd, NULL, NULL);
+    g_assert_true(*heard == '\0' || strstr(heard, "Connection: close") != NULL);
+    clock_shift_for_tests(0);
+    close(fd);
+    fixture_tear_down(&fixture, NULL);
+}
+
 static Request *
 wait_until_parked(void)
 {
@@ -782,6 +842,8 @@ main(int argc, char **argv)
     ADD("/front/header-limits", test_targets_and_headers_have_a_limit);
     ADD("/front/many-headers", test_many_headers_are_refused);
     g_test_add_func("/front/slow", test_slow_clients_are_cut);
+    g_test_add_func("/front/slow-body", test_a_slow_body_is_cut);
+    g_test_add_func("/front/life", test_a_connection_has_a_life);
     ADD("/front/wake", test_a_wake_answers_once);
     ADD("/front/wait-time", test_the_time_of_a_wait_ends);
     ADD("/front/hang-up", test_a_client_that_hangs_up_is_noticed);
