@@ -84,6 +84,17 @@ class Agency:
         self.make_pki("crl")
         self.write_config()
         self.cluster.create_database(self.short)
+        self.cluster.create_role(self.serving_role)
+        self.migrate()
+
+    @property
+    def serving_role(self):
+        """The server's own database role: it may not change the audit log, nor any table's shape."""
+        return f"{self.short}_server"
+
+    def migrate(self):
+        """As the owner of the tables, who then gives the serving role its rights."""
+        self.chancery("migrate", "--config", self.config, "--owner", self.cluster.conninfo(self.short))
 
     def write_config(self, **changed):
         server = {"certificate": f"pki/servers/{self.short}.pem", "key": f"pki/servers/{self.short}.key"}
@@ -102,7 +113,7 @@ class Agency:
                 "policy_oids": POLICY, "redirect_urls": " ".join(REDIRECT_URLS),
             },
             "limits": {"rates": "yes" if self.limited else "no"},
-            "database": {"conninfo": self.cluster.conninfo(self.short)},
+            "database": {"conninfo": self.cluster.conninfo(self.short, self.cluster.role(self.serving_role))},
         }  # fmt: skip
         for name, settings in changed.items():
             sections[name].update(settings)

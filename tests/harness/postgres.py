@@ -142,6 +142,14 @@ class Cluster:
         if not self.sql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
             self.sql(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
 
+    def create_role(self, name):
+        """A role that owns nothing, for the process that serves; unless it is there."""
+        if not self.sql(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
+            self.sql(f'CREATE ROLE "{name}" LOGIN')
+
+    def role(self, name):
+        return name
+
     def kill(self):
         """As a crash would: no shutdown of any kind, children included."""
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -169,6 +177,7 @@ class Given:
         self.base = os.environ["CHANCERY_TEST_DATABASE"]
         self.suffix = f"_{os.getpid()}"
         self.made = []
+        self.roles = []
 
     def conninfo(self, database="postgres", user=None):
         words = [word for word in self.base.split() if not word.startswith("dbname=")]
@@ -188,7 +197,18 @@ class Given:
             )
             self.made.append(name)
 
+    def role(self, name):
+        return name + self.suffix
+
+    def create_role(self, name):
+        if name not in self.roles:
+            psql(self.conninfo(), f'CREATE ROLE "{self.role(name)}" LOGIN')
+            self.roles.append(name)
+
     def drop_all(self):
         for name in self.made:
             psql(self.conninfo(), f'DROP DATABASE IF EXISTS "{name}{self.suffix}" WITH (FORCE)')
+        for name in self.roles:
+            psql(self.conninfo(), f'DROP ROLE IF EXISTS "{self.role(name)}"')
         self.made.clear()
+        self.roles.clear()
