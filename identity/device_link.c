@@ -75,6 +75,23 @@ device_link_check(StoreConnection *connection, const CertificateProof *proof, co
     return TRUE;
 }
 
+gboolean
+device_link_check_keys(StoreConnection *connection, const char *user_id, const char *device_id,
+                       const char *ed25519, const char *curve25519, GError **error)
+{
+    g_autoptr(DeviceRow) device = NULL;
+
+    if (!device_store_find(connection, user_id, device_id, &device, error))
+        return FALSE;
+    if (device == NULL ||
+        (bound_key_agrees(device->ed25519, ed25519 != NULL ? ed25519 : "") &&
+         bound_key_agrees(device->curve25519, curve25519 != NULL ? curve25519 : "")))
+        return TRUE;
+    refusal_set(error, 403, "M_FORBIDDEN",
+                "These are not the keys that were bound to this device when it logged in");
+    return FALSE;
+}
+
 void
 device_link_in_batch(LaneBatch *batch, const CertificateProof *proof, const DeviceRow *row)
 {

@@ -28,6 +28,11 @@ typedef struct CertificateProof CertificateProof;
 gboolean
 device_link_check(StoreConnection *connection, const CertificateProof *proof, const char *device_id,
                   const char *ed25519, const char *curve25519, GError **error);
+/* Are these the keys that a signed challenge bound to the device, if one did?  FALSE with a REFUSAL
+ * or a STORE_ERROR. */
+gboolean
+device_link_check_keys(StoreConnection *connection, const char *user_id, const char *device_id,
+                       const char *ed25519, const char *curve25519, GError **error);
 void device_link_in_batch(LaneBatch *batch, const CertificateProof *proof, const DeviceRow *row);
 
 /* Everything that a device (or, with @device_id NULL, each of the user's devices) has. */

@@ -6,6 +6,7 @@
 
 #include "identity/clock.h"
 #include "identity/device_keys.h"
+#include "identity/device_link.h"
 #include "identity/refusal.h"
 #include "server/client/device_lists.h"
 #include "server/client/key_answers.h"
@@ -158,6 +159,21 @@ stored_device_keys(const Request *request, cJSON **ret_keys, GError **error)
     return *ret_keys != NULL;
 }
 
+/* A log-in by a signed challenge may have named the device's keys already. */
+static gboolean
+agree_with_log_in(const Request *request, const cJSON *device_keys, GError **error)
+{
+    const char *device_id = request_device_id(request);
+    g_autofree char *curve25519 = g_strdup_printf("curve25519:%s", device_id);
+    g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
+
+    return connection != NULL &&
+           device_link_check_keys(connection, request_user_id(request), device_id,
+                                  device_keys_ed25519(device_keys, device_id),
+                                  json_get_string(json_get_object(device_keys, "keys"), curve25519),
+                                  error);
+}
+
 Response *
 keys_upload_post(Request *request, GError **error)
 {
@@ -174,6 +190,8 @@ keys_upload_post(Request *request, GError **error)
     if (device_keys != NULL && stored != NULL && !device_keys_same_identity(device_keys, stored))
         return response_error(403, "M_FORBIDDEN",
                               "The keys of a device never change; log in again for a new device");
+    if (device_keys != NULL && stored == NULL && !agree_with_log_in(request, device_keys, error))
+        return NULL;
     const cJSON *in_force = device_keys != NULL ? device_keys : stored;
     const char *ed25519 = in_force != NULL ? device_keys_ed25519(in_force, device_id) : NULL;
     if (!check_one_time(json_get_object(body, "one_time_keys"), ed25519, request, error) ||

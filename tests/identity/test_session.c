@@ -623,6 +623,16 @@ test_bound_keys_never_change(Fixture *fixture, gconstpointer data)
     g_assert_null(changed);
     g_assert_true(g_error_matches(error, REFUSAL, 403));
     assert_opens(fixture, same->access_token, "@anna:alpha.example", "KEYS");
+
+    /* What is uploaded must be what was bound; a device that bound nothing is free. */
+    g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, NULL);
+    g_assert_true(
+        device_link_check_keys(connection, "@anna:alpha.example", "KEYS", "one", "two", NULL));
+    g_assert_false(
+        device_link_check_keys(connection, "@anna:alpha.example", "KEYS", "one", "three", NULL));
+    g_assert_false(
+        device_link_check_keys(connection, "@anna:alpha.example", "KEYS", NULL, "two", NULL));
+    g_assert_true(device_link_check_keys(connection, "@anna:alpha.example", "ONE", "x", "y", NULL));
 }
 
 static void
