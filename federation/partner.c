@@ -34,6 +34,7 @@ struct Partners {
     gint64 expires_ms;
     char *list_id;
     GHashTable *by_name;    /* server name -> Partner; without the revoked */
+    GHashTable *by_pin;     /* GBytes (SHA-256 of an SPKI) -> Partner of by_name, borrowed */
     GHashTable *event_keys; /* server name -> GPtrArray of EventKey */
 
     GThread *watcher;
@@ -111,6 +112,13 @@ table_of_partners(void)
 }
 
 static GHashTable *
+table_of_pins(void)
+{
+    return g_hash_table_new_full(seeded_bytes_hash, g_bytes_equal, (GDestroyNotify)g_bytes_unref,
+                                 NULL);
+}
+
+static GHashTable *
 table_of_keys(void)
 {
     return g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
@@ -129,6 +137,7 @@ partners_new(const char *own_name, StorePool *pool, Certificates *certificates,
     g_mutex_init(&partners->lock);
     g_cond_init(&partners->stop_bell);
     partners->by_name = table_of_partners();
+    partners->by_pin = table_of_pins();
     partners->event_keys = table_of_keys();
     return partners;
 }
@@ -151,6 +160,7 @@ partners_free(Partners *partners)
     if (partners == NULL)
         return;
     partners_stop(partners);
+    g_hash_table_unref(partners->by_pin);
     g_hash_table_unref(partners->by_name);
     g_hash_table_unref(partners->event_keys);
     g_strfreev(partners->officers);
@@ -177,17 +187,15 @@ partners_look_up(Partners *partners, const char *server_name)
 Partner *
 partners_look_up_by_tls(Partners *partners, const guint8 *spki_sha256)
 {
-    GHashTableIter iter;
-    gpointer value;
-    Partner *found = NULL;
+    Partner *partner = NULL;
+    g_autoptr(GBytes) pin = g_bytes_new(spki_sha256, 32);
     g_mutex_lock(&partners->lock);
-    g_hash_table_iter_init(&iter, partners->by_name);
-    while (found == NULL && clock_wall_ms() < partners->expires_ms &&
-           g_hash_table_iter_next(&iter, NULL, &value))
-        if (partner_accepts_tls(value, spki_sha256))
-            found = partner_ref(value);
+    if (clock_wall_ms() < partners->expires_ms)
+        partner = g_hash_table_lookup(partners->by_pin, pin);
+    if (partner != NULL)
+        partner_ref(partner);
     g_mutex_unlock(&partners->lock);
-    return found;
+    return partner;
 }
 
 /* Same address and pins: what a connection was made by. */
@@ -295,7 +303,7 @@ partners_names(Partners *partners, PartnerDirection direction)
  * as everybody's. */
 static gboolean
 signature_holds(Partners *partners, GBytes *content, GBytes *signature, const AllowList *list,
-                gboolean is_new, GError **error)
+                gboolean is_new, char **ret_signer, GError **error)
 {
     g_auto(CmsSigner) signer = {0};
     const CertificateRule *rule = NULL;
@@ -321,6 +329,8 @@ signature_holds(Partners *partners, GBytes *content, GBytes *signature, const Al
                     "The allow-list was signed at another time than it says it was issued");
         return FALSE;
     }
+    if (ret_signer != NULL)
+        *ret_signer = g_strdup(certificate_sha256(signer.signer));
     return TRUE;
 }
 
@@ -339,7 +349,7 @@ list_from_row(Partners *partners, const StoredPartnerList *row, GError **error)
                     "The stored allow-list has another serial than its row");
         return NULL;
     }
-    if (!signature_holds(partners, row->content, row->signature, list, FALSE, error))
+    if (!signature_holds(partners, row->content, row->signature, list, FALSE, NULL, error))
         return NULL;
     return g_steal_pointer(&list);
 }
@@ -382,19 +392,26 @@ static void
 put_in_force(Partners *partners, AllowList *list, GHashTable *event_keys)
 {
     GHashTable *by_name = table_of_partners();
+    GHashTable *by_pin = table_of_pins();
     g_ptr_array_set_free_func(list->entries, NULL);
     for (guint i = 0; i < list->entries->len; i++) {
         AllowListEntry *entry = list->entries->pdata[i];
         if (g_strv_contains((const char *const *)list->revoked, entry->server_name) ||
-            strcmp(entry->server_name, partners->own_name) == 0)
+            strcmp(entry->server_name, partners->own_name) == 0) {
             allow_list_entry_free(entry);
-        else
-            g_hash_table_insert(by_name, entry->server_name, partner_new(partners, entry));
+            continue;
+        }
+        Partner *partner = partner_new(partners, entry);
+        g_hash_table_insert(by_name, entry->server_name, partner);
+        for (guint p = 0; p < entry->pin_count; p++)
+            g_hash_table_insert(by_pin, g_bytes_new(entry->pins[p], 32), partner);
     }
     g_mutex_lock(&partners->lock);
     g_autoptr(GHashTable) old_names = g_steal_pointer(&partners->by_name);
+    g_autoptr(GHashTable) old_pins = g_steal_pointer(&partners->by_pin);
     g_autoptr(GHashTable) old_keys = g_steal_pointer(&partners->event_keys);
     partners->by_name = by_name;
+    partners->by_pin = by_pin;
     partners->event_keys = g_hash_table_ref(event_keys);
     partners->serial = list->serial;
     partners->expires_ms = list->expires_ms;
@@ -469,7 +486,7 @@ serial_rises(Partners *partners, const AllowList *list, gboolean *ret_known, GEr
 
 static gboolean
 keep_list(Partners *partners, const AllowList *list, GBytes *content, GBytes *signature,
-          GError **error)
+          const char *signer, GError **error)
 {
     g_autoptr(StoreWrites) writes = store_writes_new();
     g_autoptr(StoreConnection) connection = store_borrow(partners->pool, error);
@@ -477,7 +494,7 @@ keep_list(Partners *partners, const AllowList *list, GBytes *content, GBytes *si
     if (connection == NULL || !store_begin(connection, error))
         return FALSE;
     audit_line(writes, &(AuditLine){.type = "partner_list",
-                                    .actor = "server",
+                                    .actor = signer,
                                     .subject = list->list_id,
                                     .object = serial,
                                     .decision = "accepted"});
@@ -491,6 +508,7 @@ partners_import(Partners *partners, GBytes *file, GError **error)
 {
     g_autoptr(GBytes) content = NULL;
     g_autoptr(GBytes) signature = NULL;
+    g_autofree char *signer = NULL;
     gboolean known = FALSE;
     g_autoptr(AllowList) list = allow_list_read(file, &content, &signature, error);
     if (list == NULL || !partners_reload(partners, error) ||
@@ -502,8 +520,9 @@ partners_import(Partners *partners, GBytes *file, GError **error)
         refusal_set(error, 403, "M_FORBIDDEN", "The allow-list has expired");
         return FALSE;
     }
-    return signature_holds(partners, content, signature, list, TRUE, error) &&
-           keep_list(partners, list, content, signature, error) && partners_reload(partners, error);
+    return signature_holds(partners, content, signature, list, TRUE, &signer, error) &&
+           keep_list(partners, list, content, signature, signer, error) &&
+           partners_reload(partners, error);
 }
 
 /* ---- the watch ---- */

@@ -32,9 +32,9 @@ typedef enum {
 
 typedef struct {
     gsize bytes_max;
-    guint depth_max;      /* nesting of objects and arrays */
-    guint values_max;     /* objects, arrays, strings, numbers, literals and keys, all together */
-    gboolean floats;      /* TRUE: fractions and exponents pass (client bodies that are not events) */
+    guint depth_max;  /* nesting of objects and arrays */
+    guint values_max; /* objects, arrays, strings, numbers, literals and keys, all together */
+    gboolean floats;  /* TRUE: fractions and exponents pass (client bodies that are not events) */
 } JsonLimits;
 
 extern const JsonLimits json_limits_event;       /* 64 KiB: a PDU, or the content of an event */
@@ -55,18 +55,20 @@ GBytes *json_canonical(const cJSON *value, GError **error);
 /* The same, appended to @out: for splicing a value into an answer. FALSE leaves @out as it was. */
 gboolean json_canonical_append(GString *out, const cJSON *value, GError **error);
 
-/* Canonical JSON of the object @value without its members named in @without (NULL-terminated): what is
- * hashed or signed. */
+/* Canonical JSON of the object @value without its members named in @without (NULL-terminated): what
+ * is hashed or signed. */
 GBytes *json_canonical_without(const cJSON *value, const char *const *without, GError **error);
 
-/* As json_canonical_append(), but fractions pass, in the shortest form that reads back the same: for values
- * that clients keep with us under JsonLimits.floats (a tag's order). Never for events. */
+/* As json_canonical_append(), but fractions pass, in the shortest form that reads back the same:
+ * for values that clients keep with us under JsonLimits.floats (a tag's order). Never for events.
+ */
 gboolean json_plain_append(GString *out, const cJSON *value, GError **error);
 
 /* Append @text as a quoted JSON string (UTF-8, shortest escapes). */
 void json_append_string(GString *out, const char *text);
 
-/* Look-ups.  Case-sensitive; NULL when absent or of another type; borrowed from @object, which may be NULL. */
+/* Look-ups.  Case-sensitive; NULL when absent or of another type; borrowed from @object, which may
+ * be NULL. */
 const cJSON *json_object_get(const cJSON *object, const char *key);
 const char *json_get_string(const cJSON *object, const char *key);
 const cJSON *json_get_object(const cJSON *object, const char *key);
@@ -77,4 +79,5 @@ gboolean json_get_integer(const cJSON *object, const char *key, gint64 *ret_valu
 /* The required forms: NULL/FALSE with JSON_ERROR_SHAPE and a sentence naming the key. */
 const char *json_require_string(const cJSON *object, const char *key, GError **error);
 const cJSON *json_require_object(const cJSON *object, const char *key, GError **error);
-gboolean json_require_integer(const cJSON *object, const char *key, gint64 *ret_value, GError **error);
+gboolean
+json_require_integer(const cJSON *object, const char *key, gint64 *ret_value, GError **error);

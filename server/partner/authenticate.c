@@ -2,6 +2,8 @@
 
 #include "federation/delivery.h"
 #include "federation/inbound.h"
+#include "identity/audit.h"
+#include "identity/refusal.h"
 #include "server/server.h"
 
 /* The peer's TLS key; NULL when it showed no certificate. */
@@ -16,13 +18,35 @@ peer_key(const Request *request, guint8 *room)
     return inbound_spki_sha256(der, length, room) ? room : NULL;
 }
 
+/* Every refused try leaves a line; above a rate they are counted together, or strangers would fill
+ * the log.
+ * @claimed: who it says it is, if it does. */
+static void
+note_refusal(Server *server, const Request *request, const char *claimed, const GError *error)
+{
+    const char *sentence = NULL;
+    if (server->audit == NULL || error == NULL || error->domain != REFUSAL)
+        return;
+    g_autofree char *rule = refusal_errcode(error, &sentence);
+    audit_refusal(server->audit, &(AuditLine){.type = "partner_refused",
+                                              .actor = claimed,
+                                              .object = request_method(request),
+                                              .decision = "refused",
+                                              .rule = rule});
+}
+
 gboolean
 partner_caller_tls(Server *server, Request *request, GError **error)
 {
     guint8 room[32];
+    g_autoptr(GError) refusal = NULL;
     g_autoptr(Partner) partner =
-        partners_find_by_tls(server->partners, peer_key(request, room), error);
-    return partner != NULL;
+        partners_find_by_tls(server->partners, peer_key(request, room), &refusal);
+    if (partner != NULL)
+        return TRUE;
+    note_refusal(server, request, NULL, refusal);
+    g_propagate_error(error, g_steal_pointer(&refusal));
+    return FALSE;
 }
 
 Partner *
@@ -44,9 +68,15 @@ partner_caller_body(Server *server, Request *request, const cJSON *content, GErr
     g_autoptr(InboundCall) call =
         inbound_begin(server->partners, server->name, request_header(request, "Authorization"),
                       peer_key(request, room), error);
-    if (call == NULL ||
-        !inbound_verify(call, request_method(request), request_target(request), content, error))
+    g_autoptr(GError) refusal = NULL;
+    if (call == NULL)
         return FALSE;
+    if (!inbound_verify(call, request_method(request), request_target(request), content,
+                        &refusal)) {
+        note_refusal(server, request, partner_name(inbound_call_partner(call)), refusal);
+        g_propagate_error(error, g_steal_pointer(&refusal));
+        return FALSE;
+    }
     delivery_wake(server->delivery, partner_name(inbound_call_partner(call)));
     return TRUE;
 }

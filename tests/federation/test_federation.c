@@ -219,6 +219,120 @@ test_gaps_are_filled(Fixture *fixture, gconstpointer data)
         g_assert_cmpint(house_count_event(fixture->alpha, sent->pdata[i]), ==, 1);
 }
 
+/* More events than get_missing_events tells: the state at the gap stands in for them. */
+static void
+test_wide_gaps_are_bridged_by_state(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = shared_room(fixture);
+    house_leave(fixture->alpha);
+    g_autofree char *topic = house_send(fixture->beta, room_id, BERTA, "m.room.topic", "",
+                                        "{\"topic\":\"lost\"}", &error);
+    g_assert_no_error(error);
+    g_autofree char *last_id = NULL;
+    for (guint i = 0; i < 60; i++) {
+        g_free(last_id);
+        last_id = send_hello(fixture->beta, room_id, BERTA);
+    }
+    g_autofree char *sql = g_strdup_printf(
+        "SELECT convert_from(json, 'UTF8') FROM event WHERE event_id = '%s'", last_id);
+    g_autofree char *last = test_database_query(fixture->beta->database, sql);
+    delivery_stop(fixture->beta->server.delivery);
+    house_return(fixture->alpha);
+    g_autofree char *body =
+        g_strdup_printf("{\"origin\":\"beta.example\",\"origin_server_ts\":1,\"pdus\":[%s]}", last);
+    g_autoptr(GBytes) answer = NULL;
+    house_request(fixture->beta, fixture->alpha, "PUT", "/_matrix/federation/v1/send/wide", body,
+                  &answer, &error);
+    g_assert_no_error(error);
+    g_autofree char *expected = g_strdup_printf("{\"pdus\":{\"%s\":{}}}", last_id);
+    g_assert_cmpmem(g_bytes_get_data(answer, NULL), g_bytes_get_size(answer), expected,
+                    strlen(expected));
+    g_assert_cmpint(house_count_event(fixture->alpha, last_id), ==, 1);
+    /* the topic, never told as an event of the timeline, is in the state all the same */
+    g_autoptr(GBytes) root = NULL;
+    g_autoptr(Pdu) now = NULL;
+    g_assert_true(rooms_current_root(fixture->alpha->server.rooms, room_id, &root, NULL));
+    g_assert_true(rooms_state_find(fixture->alpha->server.rooms, room_id, root, "m.room.topic", "",
+                                   &now, NULL));
+    g_assert_nonnull(now);
+    g_assert_cmpstr(now->event_id, ==, topic);
+}
+
+static char *
+topic_of(House *house, const char *room_id)
+{
+    g_autoptr(GBytes) root = NULL;
+    g_autoptr(Pdu) topic = NULL;
+    g_assert_true(rooms_current_root(house->server.rooms, room_id, &root, NULL));
+    g_assert_true(
+        rooms_state_find(house->server.rooms, room_id, root, "m.room.topic", "", &topic, NULL));
+    return topic != NULL ? g_strdup(topic->event_id) : NULL;
+}
+
+static void
+test_both_change_the_same_state_apart(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = shared_room(fixture);
+    delivery_set_back_off(fixture->alpha->server.delivery, 100, 100);
+    delivery_set_back_off(fixture->beta->server.delivery, 100, 100);
+    house_leave(fixture->alpha);
+    house_leave(fixture->beta);
+    g_autofree char *left = house_send(fixture->alpha, room_id, ANNA, "m.room.topic", "",
+                                       "{\"topic\":\"of alpha\"}", &error);
+    g_assert_no_error(error);
+    g_autofree char *right = house_send(fixture->beta, room_id, BERTA, "m.room.topic", "",
+                                        "{\"topic\":\"of beta\"}", &error);
+    g_assert_no_error(error);
+    g_autofree char *left_topic = topic_of(fixture->alpha, room_id);
+    g_autofree char *right_topic = topic_of(fixture->beta, room_id);
+    g_assert_cmpstr(left_topic, ==, left);
+    g_assert_cmpstr(right_topic, ==, right);
+    house_return(fixture->alpha);
+    house_return(fixture->beta);
+    house_await_event(fixture->alpha, right);
+    house_await_event(fixture->beta, left);
+    g_autofree char *left_now = topic_of(fixture->alpha, room_id);
+    g_autofree char *right_now = topic_of(fixture->beta, room_id);
+    g_assert_cmpstr(left_now, ==, right_now);
+}
+
+static void
+went_back(const char *room_id, gint64 position, const GError *error, gpointer data)
+{
+    g_assert_no_error(error);
+    g_atomic_int_set((gint *)data, 1);
+}
+
+static void
+test_history_from_before_the_join(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    gint done = 0;
+    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "public");
+    g_autofree char *early = send_hello(fixture->alpha, room_id, ANNA);
+    g_autofree char *secret = send_hello(fixture->alpha, room_id, ANNA);
+    g_autofree char *redaction =
+        g_strdup_printf("{\"redacts\":\"%s\",\"reason\":\"slip\"}", secret);
+    g_free(house_send(fixture->alpha, room_id, ANNA, "m.room.redaction", NULL, redaction, &error));
+    g_assert_no_error(error);
+    house_join(fixture->beta, room_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(house_count_event(fixture->beta, early), ==, 0);
+    outgoing_backfill(fixture->beta->server.outgoing, room_id, 100, went_back, &done);
+    house_await_event(fixture->beta, early);
+    g_autofree char *sql = g_strdup_printf(
+        "SELECT count(*) FROM event WHERE event_id = '%s' AND convert_from(json, 'UTF8') LIKE "
+        "'%%hello%%'",
+        secret);
+    house_await_event(fixture->beta, secret);
+    g_assert_cmpint(test_database_count(fixture->beta->database, sql), ==,
+                    0); /* redacted on its way */
+    while (!g_atomic_int_get(&done))
+        g_usleep(1000);
+}
+
 static void
 test_a_dropped_partner_is_cut(Fixture *fixture, gconstpointer data)
 {
@@ -265,6 +379,9 @@ main(int argc, char **argv)
         {"/federation/woken", test_a_call_from_the_partner_ends_the_pause},
         {"/federation/repeated", test_a_repeated_transaction_gets_the_same_answer},
         {"/federation/gaps", test_gaps_are_filled},
+        {"/federation/wide-gaps", test_wide_gaps_are_bridged_by_state},
+        {"/federation/apart", test_both_change_the_same_state_apart},
+        {"/federation/history", test_history_from_before_the_join},
         {"/federation/dropped", test_a_dropped_partner_is_cut},
     };
     g_test_init(&argc, &argv, NULL);

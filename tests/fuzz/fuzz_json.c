@@ -1,6 +1,5 @@
 /* Fuzz target: what the JSON gate lets through must come out canonical, and reading that again must
- * give the same bytes.  Build with clang -fsanitize=fuzzer,address,undefined, or with
- * tests/fuzz/driver.c. */
+ * give the same bytes. */
 #include "identity/json.h"
 
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size);

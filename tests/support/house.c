@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <glib/gstdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "federation/inbound.h"
@@ -287,18 +288,39 @@ house_close(gpointer data)
     g_free(house);
 }
 
+static char *pki_folder; /* one PKI for all tests of the program */
+
+static void
+remove_pki(void)
+{
+    remove_folder(pki_folder);
+    g_free(pki_folder);
+}
+
+static void
+make_pki(Houses *houses)
+{
+    g_autoptr(GError) error = NULL;
+    if (pki_folder == NULL) {
+        pki_folder = g_dir_make_tmp("chancery-houses-XXXXXX", &error);
+        g_assert_no_error(error);
+        atexit(remove_pki);
+        houses->folder = pki_folder;
+        run_make_pki(houses, (const char *const[]){"ca", NULL});
+        run_make_pki(houses, (const char *const[]){"person", "officer", NULL});
+        run_make_pki(houses, (const char *const[]){"person", "another", NULL});
+        run_make_pki(houses, (const char *const[]){"crl", NULL});
+    }
+    houses->folder = pki_folder;
+}
+
 Houses *
 houses_new(const char *const *names)
 {
     Houses *houses = g_new0(Houses, 1);
     g_autoptr(GError) error = NULL;
-    houses->folder = g_dir_make_tmp("chancery-houses-XXXXXX", &error);
-    g_assert_no_error(error);
     houses->all = g_ptr_array_new_with_free_func(house_close);
-    run_make_pki(houses, (const char *const[]){"ca", NULL});
-    run_make_pki(houses, (const char *const[]){"person", "officer", NULL});
-    run_make_pki(houses, (const char *const[]){"person", "another", NULL});
-    run_make_pki(houses, (const char *const[]){"crl", NULL});
+    make_pki(houses);
     g_autofree char *path = pki_path(houses, "people", "officer", ".pem");
     g_autoptr(Certificate) officer = certificate_from_file(path, NULL, &error);
     g_assert_no_error(error);
@@ -309,7 +331,8 @@ houses_new(const char *const *names)
         house->houses = houses;
         house->tables = tables;
         house->short_name = g_strdup(*names);
-        run_make_pki(houses, (const char *const[]){"server", *names, "--host", host, NULL});
+        run_make_pki(houses,
+                     (const char *const[]){"server", *names, "--host", host, "--if-needed", NULL});
         g_ptr_array_add(houses->all, house);
         house_open(house);
     }
@@ -322,8 +345,6 @@ houses_free(Houses *houses)
     if (houses == NULL)
         return;
     g_ptr_array_unref(houses->all);
-    remove_folder(houses->folder);
-    g_free(houses->folder);
     g_free(houses->officer);
     g_free(houses);
 }
