@@ -180,21 +180,37 @@ session_is_listed(const Session *session, gconstpointer data)
     return g_hash_table_contains((GHashTable *)data, session->id);
 }
 
+static void
+add_all(GHashTable *set, GPtrArray *ids)
+{
+    for (guint i = 0; i < ids->len; i++)
+        g_hash_table_add(set, g_ptr_array_index(ids, i));
+}
+
+/* No row: ended for cause.  A row without a token: ended softly. */
 static gboolean
 compare_page(Sessions *sessions, StoreConnection *connection, GPtrArray *ids, GError **error)
 {
-    g_autoptr(GPtrArray) existing =
-        session_store_existing(connection, (const char *const *)ids->pdata, ids->len, error);
-    if (existing == NULL)
+    g_autoptr(GPtrArray) whole = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) empty = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GHashTable) soft = g_hash_table_new(seeded_str_hash, g_str_equal);
+    g_autoptr(GHashTable) hard = g_hash_table_new(seeded_str_hash, g_str_equal);
+
+    if (!session_store_existing(connection, (const char *const *)ids->pdata, ids->len, whole, empty,
+                                error))
         return FALSE;
-    if (existing->len == ids->len)
+    if (whole->len == ids->len)
         return TRUE;
-    g_autoptr(GHashTable) missing = g_hash_table_new(seeded_str_hash, g_str_equal);
-    for (guint i = 0; i < ids->len; i++)
-        g_hash_table_add(missing, g_ptr_array_index(ids, i));
-    for (guint i = 0; i < existing->len; i++)
-        g_hash_table_remove(missing, g_ptr_array_index(existing, i));
-    sessions_forget_chosen(sessions, session_is_listed, missing, SESSION_END_COMPROMISE);
+    add_all(soft, empty);
+    add_all(hard, ids);
+    for (guint i = 0; i < whole->len; i++)
+        g_hash_table_remove(hard, g_ptr_array_index(whole, i));
+    for (guint i = 0; i < empty->len; i++)
+        g_hash_table_remove(hard, g_ptr_array_index(empty, i));
+    if (g_hash_table_size(soft) > 0)
+        sessions_forget_chosen(sessions, session_is_listed, soft, SESSION_END_EXPIRED);
+    if (g_hash_table_size(hard) > 0)
+        sessions_forget_chosen(sessions, session_is_listed, hard, SESSION_END_COMPROMISE);
     return TRUE;
 }
 

@@ -49,7 +49,9 @@ const StoreStatement session_statements[] = {
                                 "SELECT user_id, device_id, certificate, expires_ms FROM session "
                                 "WHERE certificate = $1 ORDER BY user_id, device_id"},
     [SESSION_EXISTING] = {"session_existing",
-                          "SELECT session_id FROM session WHERE session_id = ANY ($1::text[])"},
+                          "SELECT s.session_id, EXISTS (SELECT 1 FROM token t "
+                          "WHERE t.session_id = s.session_id) "
+                          "FROM session s WHERE s.session_id = ANY ($1::text[])"},
     [TOKEN_INSERT] =
         {"token_insert",
          "INSERT INTO token (session_id, token_hash, kind, generation, expires_ms, mac) "
@@ -251,18 +253,18 @@ session_store_of_certificate(StoreConnection *connection, GBytes *certificate, G
     return rows != NULL ? briefs_of(rows) : NULL;
 }
 
-GPtrArray *
+gboolean
 session_store_existing(StoreConnection *connection, const char *const *session_ids, gsize count,
-                       GError **error)
+                       GPtrArray *with_tokens, GPtrArray *without_tokens, GError **error)
 {
     StoreArguments *arguments = store_arguments_new();
     store_arguments_text_array(arguments, session_ids, count);
     g_autoptr(StoreRows) rows =
         store_run(connection, &session_statements[SESSION_EXISTING], arguments, error);
     if (rows == NULL)
-        return NULL;
-    GPtrArray *existing = g_ptr_array_new_with_free_func(g_free);
+        return FALSE;
     for (guint row = 0; row < store_rows_count(rows); row++)
-        g_ptr_array_add(existing, g_strdup(store_rows_text(rows, row, 0)));
-    return existing;
+        g_ptr_array_add(store_rows_boolean(rows, row, 1) ? with_tokens : without_tokens,
+                        g_strdup(store_rows_text(rows, row, 0)));
+    return TRUE;
 }

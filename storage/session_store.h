@@ -68,9 +68,11 @@ typedef struct {
 void session_brief_free(SessionBrief *brief);
 GPtrArray *session_store_live(StoreConnection *connection, gint64 now_ms, const char *after_user_id,
                               const char *after_device_id, gint64 rows_max, GError **error);
-/* Which of @session_ids have a row: GPtrArray of char *. */
-GPtrArray *session_store_existing(StoreConnection *connection, const char *const *session_ids,
-                                  gsize count, GError **error);
+/* Which of @session_ids have a row, with or without any token: added as char * to the two arrays.
+ */
+gboolean
+session_store_existing(StoreConnection *connection, const char *const *session_ids, gsize count,
+                       GPtrArray *with_tokens, GPtrArray *without_tokens, GError **error);
 GPtrArray *
 session_store_of_certificate(StoreConnection *connection, GBytes *certificate, GError **error);
 

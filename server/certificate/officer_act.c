@@ -88,6 +88,8 @@ run_done(gpointer data, gint64 position, const GError *error)
     Server *server = request_server(run->request);
     Response *response = NULL;
     g_autoptr(GError) taken = NULL;
+    if (error == NULL && run->outcome.soft && run->outcome.ends_user_id != NULL)
+        sessions_forget(server->sessions, run->outcome.ends_user_id, NULL, SESSION_END_EXPIRED);
     if (error == NULL) {
         cJSON *body = cJSON_CreateObject();
         cJSON_AddStringToObject(body, "proposal", run->outcome.digest);

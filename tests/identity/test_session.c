@@ -215,6 +215,28 @@ test_a_known_token_costs_no_query(Fixture *fixture, gconstpointer data)
     g_assert_cmpint(g_atomic_int_get(&bells), ==, 1);
 }
 
+static gboolean
+end_softly(LaneBatch *batch, gpointer data, GError **error)
+{
+    sessions_end_in_batch(batch, "@anna:alpha.example", data, SESSION_END_EXPIRED);
+    return TRUE;
+}
+
+/* Another process ended it softly: memory learns by the rows. */
+static void
+test_a_session_without_tokens_is_over(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(SessionTokens) tokens = log_in(fixture, "anna", "EMPTY", FALSE);
+
+    assert_opens(fixture, tokens->access_token, "@anna:alpha.example", "EMPTY");
+    g_assert_true(lane_submit_and_wait(agency->lane, end_softly, "EMPTY", NULL, &error));
+    g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, &error);
+    g_assert_true(sessions_compare_rows(fixture->sessions, connection, &error));
+    g_assert_no_error(error);
+    assert_shut(fixture, tokens->access_token, SOFT);
+}
+
 static void
 test_bad_tokens(Fixture *fixture, gconstpointer data)
 {
@@ -860,6 +882,7 @@ main(int argc, char **argv)
 
     ADD("/session/a proof becomes a session", test_a_proof_becomes_a_session);
     ADD("/session/a known token costs no query", test_a_known_token_costs_no_query);
+    ADD("/session/without tokens", test_a_session_without_tokens_is_over);
     ADD("/session/bad tokens", test_bad_tokens);
     ADD("/session/rows by hand open nothing", test_rows_by_hand_open_nothing);
     ADD("/session/time ends softly", test_time_ends_softly);
