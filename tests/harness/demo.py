@@ -2,7 +2,8 @@
 
 usage: demo.py run|demo
 
-Everything it keeps is under var/demo, PostgreSQL's cluster under var/postgres.  Each step does only what
+Everything it keeps is under var/demo, PostgreSQL's cluster under var/postgres
+(or both under $CHANCERY_DEMO_HOME).  Each step does only what
 is not done yet, so a second run finds its data again.
 """
 
@@ -22,7 +23,8 @@ from harness.pair import OFFICIALS, Pair  # noqa: E402
 from harness.postgres import Cluster  # noqa: E402
 from harness.processes import ROOT, Failed, end_leftover, free_ports, port_is_free  # noqa: E402
 
-HOME = ROOT / "var/demo"
+VAR = Path(os.environ.get("CHANCERY_DEMO_HOME", ROOT / "var"))
+HOME = VAR / "demo"
 CRL_INTERVAL_S = 600
 
 
@@ -105,7 +107,7 @@ def main(mode):
 
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
-    cluster = Cluster(ROOT / "var/postgres")
+    cluster = Cluster(VAR / "postgres")
     pair = None
     stopping = threading.Event()
     status = 0

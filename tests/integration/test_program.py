@@ -91,6 +91,19 @@ class Program(unittest.TestCase):
                 client.request(method, path)
             self.assertEqual((caught.exception.status, caught.exception.errcode), (status, "M_UNRECOGNIZED"))
 
+    def test_audit_log_is_append_only(self):
+        """the database role of the server can append to the audit log, and neither change nor remove a line"""
+        self.agency.start()
+        self.assertNotIn("may change the audit log", self.agency.tail())
+        cluster = self.agency.cluster
+        role = cluster.role(self.agency.serving_role)
+        for statement in (
+            "UPDATE audit SET rule = rule", "DELETE FROM audit", "TRUNCATE audit", "DROP TABLE audit",
+            "ALTER TABLE audit DISABLE TRIGGER ALL",
+        ):  # fmt: skip
+            with self.assertRaisesRegex(Failed, "permission denied|must be owner"):
+                cluster.sql(statement, self.agency.short, role)
+
     def test_configuration_mistakes(self):
         """a mistake in the configuration is named with its cure, and nothing starts"""
         self.agency.write_config(identity={"policy_oid": "2.999.1.1"})

@@ -1,0 +1,90 @@
+"""`make run` and `make demo`, as in the README: from nothing, again on what is kept, after a kill."""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+from harness import tap
+from harness.processes import ROOT, start, wait_until
+
+
+class Demo(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="chancery-demo-", dir="/tmp")
+        os.chmod(cls.folder.name, 0o755)  # PostgreSQL's account passes through it
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def command(self, mode):
+        return ["/usr/bin/python3", ROOT / "tests/harness/demo.py", mode]
+
+    def environment(self):
+        return {**os.environ, "CHANCERY_DEMO_HOME": self.folder.name}
+
+    def run_until_ready(self):
+        log = Path(self.folder.name) / "output"
+        with open(log, "w") as output:
+            process = start(self.command("run"), env=self.environment(), stdout=output, stderr=output)
+        wait_until(
+            lambda: re.search(r"^ready: \d+ messages exchanged, gamma refused$", log.read_text(), re.M),
+            "the demonstration does not get ready", timeout_s=90, process=process,
+        )  # fmt: skip
+        return process, log.read_text()
+
+    def servers(self):
+        """Processes that run on our folder."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if entry.name.isdigit() and any(word.startswith(self.folder.name + "/") for word in words[1:]):
+                found.append(" ".join(words))
+        return found
+
+    def test_1_demo_from_nothing(self):
+        """demo: from nothing to messages across in less than 90 seconds, exit 0, the promised last line"""
+        began = time.monotonic()
+        done = subprocess.run(
+            [str(word) for word in self.command("demo")], env=self.environment(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertRegex(done.stdout.splitlines()[-1], r"^demo: [1-9]\d* messages exchanged, gamma refused$")
+        self.assertLess(time.monotonic() - began, 90)
+        self.assertEqual(self.servers(), [])
+
+    def test_2_run_again_and_stop(self):
+        """run: finds its data and ports again, tells how to log in; SIGINT and SIGTERM end all that it started, with 0"""
+        ports = (Path(self.folder.name) / "demo/ports.json").read_text()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process, said = self.run_until_ready()
+            self.assertEqual((Path(self.folder.name) / "demo/ports.json").read_text(), ports)
+            self.assertIn("pass phrase of every .p12 file: chancery", said)
+            self.assertRegex(said, r"chancery login --certificate-listener https://localhost:\d+ ")
+            self.assertRegex(said, r"people/anna\.p12")
+            process.send_signal(number)
+            self.assertEqual(process.wait(30), 0)
+            self.assertEqual(self.servers(), [])
+
+    def test_3_leftovers_of_a_kill(self):
+        """after kill -9 of the launcher the next run cleans up and serves"""
+        process, _ = self.run_until_ready()
+        process.kill()
+        process.wait()
+        process, _ = self.run_until_ready()
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(30), 0)
+        self.assertEqual(self.servers(), [])
+
+
+tap.main()
