@@ -44,6 +44,8 @@ store_event(LaneBatch *batch, const RoomEvent *event, const char *reason)
                                   .prev_event_ids = pdu->prev_events,
                                   .reason = reason,
                                   .json = pdu->bytes,
+                                  .device_id = event->device_id,
+                                  .txn_id = event->txn_id,
                               });
 }
 
@@ -183,33 +185,23 @@ compare_depth_falling(gconstpointer a, gconstpointer b)
     return one->pdu->depth < two->pdu->depth ? 1 : one->pdu->depth > two->pdu->depth ? -1 : 0;
 }
 
+/* The batch writes them down at its end (rooms_memory_changed). */
 static void
-move_extremities(RoomMemory *memory, LaneBatch *batch, RoomEvent *event, gboolean detached)
+move_extremities(RoomMemory *memory, RoomEvent *event, gboolean detached)
 {
-    g_autoptr(GPtrArray) removed = g_ptr_array_new_with_free_func(g_free);
-    const char *const added[] = {event->pdu->event_id};
-
     for (guint i = memory->extremities->len; i > 0; i--) {
         const RoomEvent *end = g_ptr_array_index(memory->extremities, i - 1);
 
         if (detached ||
-            g_strv_contains((const char *const *)event->pdu->prev_events, end->pdu->event_id)) {
-            g_ptr_array_add(removed, g_strdup(end->pdu->event_id));
+            g_strv_contains((const char *const *)event->pdu->prev_events, end->pdu->event_id))
             g_ptr_array_remove_index_fast(memory->extremities, i - 1);
-        }
     }
     /* The shallowest ends go first: whoever forks the graph without end cannot make us name them
      * all. */
     g_ptr_array_sort(memory->extremities, compare_depth_falling);
-    while (memory->extremities->len >= ROOM_EXTREMITIES_MAX) {
-        const RoomEvent *end = g_ptr_array_index(memory->extremities, memory->extremities->len - 1);
-
-        g_ptr_array_add(removed, g_strdup(end->pdu->event_id));
-        g_ptr_array_set_size(memory->extremities, memory->extremities->len - 1);
-    }
+    if (memory->extremities->len >= ROOM_EXTREMITIES_MAX)
+        g_ptr_array_set_size(memory->extremities, ROOM_EXTREMITIES_MAX - 1);
     g_ptr_array_add(memory->extremities, room_event_ref(event));
-    event_store_change_extremities(batch, memory->info->room_id,
-                                   (const char *const *)removed->pdata, removed->len, added, 1);
 }
 
 /* The state that the ends of the graph resolve to. */
@@ -347,7 +339,7 @@ acceptance_add(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, const Accepta
     }
     if (memory->create == NULL)
         memory->create = pdu_ref(event->pdu);
-    move_extremities(memory, batch, event, acceptance->detached);
+    move_extremities(memory, event, acceptance->detached);
     if (!resolve_current(memory, &root, error))
         return FALSE;
     store_new_nodes(memory, batch);

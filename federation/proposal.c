@@ -223,6 +223,10 @@ add_draft(Operation *operation, RoomMemory *memory, LaneBatch *batch, const Draf
         operation->pdu = pdu_ref(event->pdu);
         return TRUE;
     }
+    if (operation->proposal->txn_id != NULL && operation->event_ids->len == 0) {
+        event->device_id = g_strdup(operation->proposal->device_id);
+        event->txn_id = g_strdup(operation->proposal->txn_id);
+    }
     if (!acceptance_add(operation->rooms, memory, batch,
                         &(Acceptance){.event = event, .deliver = TRUE}, error)) {
         room_memory_damage(memory);

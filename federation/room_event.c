@@ -32,6 +32,8 @@ room_event_copy(const RoomEvent *event)
     copy->before = event->before;
     copy->after = event->after;
     copy->redaction_id = g_strdup(event->redaction_id);
+    copy->device_id = g_strdup(event->device_id);
+    copy->txn_id = g_strdup(event->txn_id);
     return copy;
 }
 
@@ -49,6 +51,8 @@ room_event_unref(RoomEvent *event)
         return;
     pdu_unref(event->pdu);
     g_free(event->redaction_id);
+    g_free(event->device_id);
+    g_free(event->txn_id);
     g_free(event);
 }
 
@@ -313,6 +317,8 @@ event_from_row(RoomView *view, const StoredEvent *row, const char *redaction_id,
     event->has_state = state_node_id_from_bytes(row->state_before, &event->before) &&
                        state_node_id_from_bytes(row->state_after, &event->after);
     event->redaction_id = g_strdup(redaction_id);
+    event->device_id = g_strdup(row->device_id);
+    event->txn_id = g_strdup(row->txn_id);
     return event;
 }
 

@@ -24,6 +24,8 @@ typedef struct {
     StateNodeId before; /* the room's state before the event, and after it, on its branch */
     StateNodeId after;
     char *redaction_id; /* the redaction that is in force on it, or NULL */
+    char *device_id;    /* of the local client that sent it with a transaction id; or NULL */
+    char *txn_id;
 } RoomEvent;
 
 RoomEvent *room_event_new(const Pdu *pdu, StoredEventStatus status, gboolean local);

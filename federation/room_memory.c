@@ -53,6 +53,7 @@ room_memory_free(RoomMemory *memory)
     room_view_free(memory->view);
     pdu_unref(memory->create);
     g_ptr_array_unref(memory->extremities);
+    g_strfreev(memory->ends);
     g_hash_table_unref(memory->state_cache);
     g_hash_table_unref(memory->servers);
     g_ptr_array_unref(memory->added_events);
@@ -158,6 +159,18 @@ room_memory_state_pdus(RoomMemory *memory, const EventAuthKeys *keys, GError **e
     return g_steal_pointer(&pdus);
 }
 
+void
+room_memory_note_ends(RoomMemory *memory)
+{
+    g_strfreev(memory->ends);
+    memory->ends = g_new0(char *, memory->extremities->len + 1);
+    for (guint i = 0; i < memory->extremities->len; i++) {
+        const RoomEvent *end = g_ptr_array_index(memory->extremities, i);
+
+        memory->ends[i] = g_strdup(end->pdu->event_id);
+    }
+}
+
 gint64
 room_memory_depth(const RoomMemory *memory)
 {
@@ -233,6 +246,7 @@ room_memory_committed(RoomMemory *memory)
     }
     memory->view->connection = NULL;
     memory->in_batch = FALSE;
+    g_clear_pointer(&memory->ends, g_strfreev);
 }
 
 /* ---- taking back ---- */
@@ -346,7 +360,7 @@ room_memories_add(RoomMemories *memories, RoomMemory *memory)
         while (g_hash_table_iter_next(&iter, NULL, &value)) {
             const RoomMemory *candidate = value;
 
-            if (g_hash_table_size(candidate->pending_events) == 0) {
+            if (g_hash_table_size(candidate->pending_events) == 0 && !candidate->in_batch) {
                 g_hash_table_iter_remove(&iter);
                 break;
             }

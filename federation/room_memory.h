@@ -15,6 +15,8 @@ typedef struct RoomMemories RoomMemories;
 typedef struct {
     RoomMemories *home; /* NULL until it is added there */
     gboolean in_batch;  /* the open batch will drop it if it is taken back */
+    char *
+        *ends; /* ids of the ends of the graph as the open batch will write them; NULL: no batch */
     RoomInfo *info;
     RoomView *view;             /* its connection is set for the length of an operation */
     Pdu *create;                /* NULL only while a room is being made */
@@ -40,6 +42,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RoomMemory, room_memory_free)
 /* An entry of the current state; *ret_event NULL when absent. */
 gboolean room_memory_state(RoomMemory *memory, const char *type, const char *state_key,
                            RoomEvent **ret_event, GError **error);
+/* An operation has succeeded: what the ends of the graph are now is what its batch writes. */
+void room_memory_note_ends(RoomMemory *memory);
 /* The current state's Pdus under @keys (owned), absent ones left out. */
 GPtrArray *room_memory_state_pdus(RoomMemory *memory, const EventAuthKeys *keys, GError **error);
 /* One entry of the current state has changed (@event NULL: it went). */

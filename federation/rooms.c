@@ -106,15 +106,27 @@ rollback(gpointer data)
     room_memories_drop(memory->home, memory->info->room_id);
 }
 
+/* However many events the batch brings, the ends of the graph are written once. */
+static void
+write_ends(LaneBatch *batch, gpointer data)
+{
+    const RoomMemory *memory = data;
+
+    event_store_set_extremities(batch, memory->info->room_id, (const char *const *)memory->ends);
+}
+
 void
 rooms_memory_changed(Rooms *rooms, LaneBatch *batch, RoomMemory *memory)
 {
-    /* Only what pends keeps the memory from leaving before the batch ends; and the hook frees it:
-     * once. */
-    if (memory->in_batch || g_hash_table_size(memory->pending_events) == 0)
+    /* Only what pends keeps the memory from leaving before the batch ends. */
+    if (g_hash_table_size(memory->pending_events) == 0)
         return;
+    room_memory_note_ends(memory);
+    if (memory->in_batch)
+        return; /* the hooks are there; one of them frees the memory: once */
     memory->in_batch = TRUE;
     lane_batch_on_rollback(batch, rollback, memory);
+    lane_batch_at_end(batch, write_ends, memory);
 }
 
 void
@@ -129,6 +141,7 @@ rooms_memory_committed(Rooms *rooms, const char *room_id)
 {
     RoomMemory *memory = room_memories_find(rooms->memories, room_id);
 
-    if (memory != NULL)
+    /* The first of the batch's operations in this room has settled it for all. */
+    if (memory != NULL && memory->in_batch)
         room_memory_committed(memory);
 }

@@ -55,3 +55,7 @@ gboolean store_connection_exec(StoreConnection *connection, const char *sql, GEr
 void store_error_from_result(GError **error, const char *what, PGconn *pg, const PGresult *result);
 gsize store_arguments_size(const StoreArguments *arguments);
 gboolean store_arguments_malformed(const StoreArguments *arguments);
+/* The first @columns values, to tell rows apart by. */
+GBytes *store_arguments_key(const StoreArguments *arguments, guint columns);
+/* Many rows of the same columns as one: an array a column. */
+StoreArguments *store_arguments_of_rows(StoreArguments *const *rows, gsize count);

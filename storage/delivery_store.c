@@ -15,7 +15,8 @@ enum {
 const StoreStatement delivery_statements[] = {
     [QUEUE_ADD] = {"delivery_queue_add",
                    "INSERT INTO delivery_queue (partner, queue_no, room_id, event_id, edu) "
-                   "SELECT p, $2, $3, $4, $5 FROM unnest($1::text[]) AS t (p)"},
+                   "SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[],"
+                   " $5::bytea[])"},
     [QUEUE_PARTNERS] =
         {"delivery_queue_partners",
          /* from one partner to the next by the index, however long the queues are */
@@ -50,13 +51,9 @@ void
 delivery_store_add(LaneBatch *batch, const char *const *partners, gsize count, gint64 queue_no,
                    const char *room_id, const char *event_id, GBytes *edu)
 {
-    StoreArguments *arguments = store_arguments_new();
-    store_arguments_text_array(arguments, partners, count);
-    store_arguments_integer(arguments, queue_no);
-    store_arguments_text(arguments, room_id);
-    store_arguments_text(arguments, event_id);
-    store_arguments_bytes(arguments, edu);
-    lane_batch_add(batch, &delivery_statements[QUEUE_ADD], arguments);
+    for (gsize i = 0; i < count; i++)
+        lane_batch_add_row(batch, &delivery_statements[QUEUE_ADD], 0,
+                           store_arguments("titty", partners[i], queue_no, room_id, event_id, edu));
 }
 
 GPtrArray *

@@ -8,6 +8,7 @@
 #define EVENT_COLUMNS                                                                              \
     "e.room_id, e.event_id, e.type, e.state_key, e.sender, e.depth, e.origin_server_ts, e.status," \
     " e.local, e.state_before, e.state_after, e.reason, e.json,"                                   \
+    " e.device_id, e.txn_id,"                                                                      \
     " (SELECT position FROM log WHERE log.kind = 1 AND log.ref = e.event_id"                       \
     " AND log.room_id = e.room_id LIMIT 1)"
 

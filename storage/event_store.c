@@ -15,7 +15,7 @@ enum {
     EVENT_AUTH_CHAIN,
     EVENT_WALK_BACK,
     EXTREMITY_LIST,
-    EXTREMITY_CHANGE,
+    EXTREMITY_SET,
     MISSING_INSERT,
     MISSING_CLEAR,
     MISSING_LIST,
@@ -23,7 +23,7 @@ enum {
     REDACTION_FIND,
     TRANSACTION_INSERT,
     TRANSACTION_FIND,
-    TRANSACTION_FIND_OF,
+    TRANSACTION_LIST,
     TRANSACTION_TRIM,
 };
 
@@ -31,8 +31,18 @@ const StoreStatement event_statements[] = {
     [EVENT_INSERT] = {"event_insert",
                       "INSERT INTO event AS old (room_id, event_id, type, state_key, sender, depth,"
                       " origin_server_ts, status, local, state_before, state_after, auth_event_ids,"
-                      " prev_event_ids, reason, json)"
-                      " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+                      " prev_event_ids, reason, json, device_id, txn_id)"
+                      " SELECT room_id, event_id, type, state_key, sender, depth,"
+                      "  origin_server_ts, status, local, state_before, state_after,"
+                      "  auth_event_ids::text[], prev_event_ids::text[], reason, json,"
+                      "  device_id, txn_id"
+                      " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],"
+                      "  $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[], $10::bytea[],"
+                      "  $11::bytea[], $12::text[], $13::text[], $14::text[], $15::bytea[],"
+                      "  $16::text[], $17::text[])"
+                      "  AS one (room_id, event_id, type, state_key, sender, depth,"
+                      "  origin_server_ts, status, local, state_before, state_after,"
+                      "  auth_event_ids, prev_event_ids, reason, json, device_id, txn_id)"
                       " ON CONFLICT (room_id, event_id) DO UPDATE SET status = excluded.status,"
                       " state_before = excluded.state_before, state_after = excluded.state_after,"
                       " reason = excluded.reason WHERE old.status = 4"},
@@ -82,14 +92,13 @@ const StoreStatement event_statements[] = {
          "<> ALL ($2::text[]) LIMIT $5) walked"
          " JOIN event e ON e.room_id = $1 AND e.event_id = walked.event_id AND e.status <= 2"
          " ORDER BY e.depth DESC, e.event_id"},
-    [EXTREMITY_LIST] = {"extremity_list",
-                        "SELECT event_id FROM room_extremity WHERE room_id = $1 ORDER BY event_id"},
-    [EXTREMITY_CHANGE] =
-        {"extremity_change",
-         "WITH removed AS (DELETE FROM room_extremity"
-         "  WHERE room_id = $1 AND event_id = ANY ($2::text[]))"
-         " INSERT INTO room_extremity (room_id, event_id) SELECT $1, unnest($3::text[])"
-         " ON CONFLICT DO NOTHING"},
+    [EXTREMITY_LIST] = {"extremity_list", "SELECT id FROM room_extremity, unnest(event_ids) AS id"
+                                          " WHERE room_id = $1 ORDER BY id"},
+    [EXTREMITY_SET] = {"extremity_set",
+                       "INSERT INTO room_extremity (room_id, event_ids)"
+                       " SELECT room_id, event_ids::text[]"
+                       "  FROM unnest($1::text[], $2::text[]) AS one (room_id, event_ids)"
+                       " ON CONFLICT (room_id) DO UPDATE SET event_ids = excluded.event_ids"},
     [MISSING_INSERT] = {"missing_insert",
                         "INSERT INTO event_missing (room_id, event_id, child_event_id)"
                         " SELECT $1, unnest($2::text[]), $3 ON CONFLICT DO NOTHING"},
@@ -109,13 +118,14 @@ const StoreStatement event_statements[] = {
     [TRANSACTION_INSERT] = {"transaction_insert",
                             "INSERT INTO client_transaction"
                             " (user_id, device_id, scope, txn_id, event_id, created_ms)"
-                            " VALUES ($1, $2, $3, $4, $5, $6)"},
+                            " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[],"
+                            "  $5::text[], $6::bigint[])"},
     [TRANSACTION_FIND] = {"transaction_find",
                           "SELECT event_id FROM client_transaction WHERE user_id = $1"
                           " AND device_id = $2 AND scope = $3 AND txn_id = $4"},
-    [TRANSACTION_FIND_OF] = {"transaction_find_of",
-                             "SELECT event_id, txn_id FROM client_transaction WHERE user_id = $1"
-                             " AND device_id = $2 AND event_id = ANY ($3::text[])"},
+    [TRANSACTION_LIST] = {"transaction_list",
+                          "SELECT scope, txn_id FROM client_transaction WHERE user_id = $1"
+                          " AND device_id = $2 LIMIT $3"},
     [TRANSACTION_TRIM] = {"transaction_trim",
                           "DELETE FROM client_transaction WHERE created_ms < $1"},
 };
@@ -135,6 +145,8 @@ stored_event_free(StoredEvent *event)
     g_clear_pointer(&event->state_after, g_bytes_unref);
     g_free(event->reason);
     g_clear_pointer(&event->json, g_bytes_unref);
+    g_free(event->device_id);
+    g_free(event->txn_id);
     g_free(event);
 }
 
@@ -155,7 +167,9 @@ event_from_row(const StoreRows *rows, guint row)
     event->state_after = store_rows_bytes(rows, row, 10);
     event->reason = g_strdup(store_rows_text(rows, row, 11));
     event->json = store_rows_bytes(rows, row, 12);
-    event->position = store_rows_integer(rows, row, 13);
+    event->device_id = g_strdup(store_rows_text(rows, row, 13));
+    event->txn_id = g_strdup(store_rows_text(rows, row, 14));
+    event->position = store_rows_integer(rows, row, 15);
     return event;
 }
 
@@ -218,24 +232,37 @@ room_and_ids(const char *room_id, const char *const *event_ids, gsize count)
     return arguments;
 }
 
-static gsize
-ids_length(const char *const *ids)
+/* PostgreSQL's text form of an array, for a row that travels among others: arrays of arrays do not.
+ * @ids ends with NULL, or is NULL: empty. */
+static char *
+array_literal(const char *const *ids)
 {
-    return ids != NULL ? g_strv_length((char **)ids) : 0;
+    GString *text = g_string_new("{");
+    for (gsize i = 0; ids != NULL && ids[i] != NULL; i++) {
+        g_string_append(text, i > 0 ? ",\"" : "\"");
+        for (const char *at = ids[i]; *at != '\0'; at++) {
+            if (*at == '"' || *at == '\\')
+                g_string_append_c(text, '\\');
+            g_string_append_c(text, *at);
+        }
+        g_string_append_c(text, '"');
+    }
+    g_string_append_c(text, '}');
+    return g_string_free(text, FALSE);
 }
 
 void
 event_store_insert(LaneBatch *batch, const NewEvent *event)
 {
-    StoreArguments *arguments = store_arguments(
-        "tttttiiibyy", event->room_id, event->event_id, event->type, event->state_key,
-        event->sender, event->depth, event->origin_server_ts, (gint64)event->status, event->local,
-        event->state_before, event->state_after);
-    store_arguments_text_array(arguments, event->auth_event_ids, ids_length(event->auth_event_ids));
-    store_arguments_text_array(arguments, event->prev_event_ids, ids_length(event->prev_event_ids));
-    store_arguments_text(arguments, event->reason);
-    store_arguments_bytes(arguments, event->json);
-    lane_batch_add(batch, &event_statements[EVENT_INSERT], arguments);
+    g_autofree char *auth_events = array_literal(event->auth_event_ids);
+    g_autofree char *prev_events = array_literal(event->prev_event_ids);
+    lane_batch_add_row(batch, &event_statements[EVENT_INSERT], 2,
+                       store_arguments("tttttiiibyytttytt", event->room_id, event->event_id,
+                                       event->type, event->state_key, event->sender, event->depth,
+                                       event->origin_server_ts, (gint64)event->status, event->local,
+                                       event->state_before, event->state_after, auth_events,
+                                       prev_events, event->reason, event->json, event->device_id,
+                                       event->txn_id));
 }
 
 void
@@ -350,13 +377,11 @@ event_store_extremities(StoreConnection *connection, const char *room_id, GError
 }
 
 void
-event_store_change_extremities(LaneBatch *batch, const char *room_id,
-                               const char *const *removed_ids, gsize removed_count,
-                               const char *const *added_ids, gsize added_count)
+event_store_set_extremities(LaneBatch *batch, const char *room_id, const char *const *event_ids)
 {
-    StoreArguments *arguments = room_and_ids(room_id, removed_ids, removed_count);
-    store_arguments_text_array(arguments, added_ids, added_count);
-    lane_batch_add(batch, &event_statements[EXTREMITY_CHANGE], arguments);
+    g_autofree char *ids = array_literal(event_ids);
+    lane_batch_add_row(batch, &event_statements[EXTREMITY_SET], 1,
+                       store_arguments("tt", room_id, ids));
 }
 
 void
@@ -406,8 +431,9 @@ event_store_record_transaction(LaneBatch *batch, const char *user_id, const char
                                const char *scope, const char *txn_id, const char *event_id,
                                gint64 now_ms)
 {
-    lane_batch_add(batch, &event_statements[TRANSACTION_INSERT],
-                   store_arguments("ttttti", user_id, device_id, scope, txn_id, event_id, now_ms));
+    lane_batch_add_row(
+        batch, &event_statements[TRANSACTION_INSERT], 0,
+        store_arguments("ttttti", user_id, device_id, scope, txn_id, event_id, now_ms));
 }
 
 gboolean
@@ -420,14 +446,12 @@ event_store_find_transaction(StoreConnection *connection, const char *user_id,
                         error);
 }
 
-GHashTable *
-event_store_find_transactions_of(StoreConnection *connection, const char *user_id,
-                                 const char *device_id, const char *const *event_ids, gsize count,
-                                 GError **error)
+StoreRows *
+event_store_transactions(StoreConnection *connection, const char *user_id, const char *device_id,
+                         guint rows_max, GError **error)
 {
-    StoreArguments *arguments = store_arguments("tt", user_id, device_id);
-    store_arguments_text_array(arguments, event_ids, count);
-    return text_pairs_run(connection, &event_statements[TRANSACTION_FIND_OF], arguments, error);
+    return store_run(connection, &event_statements[TRANSACTION_LIST],
+                     store_arguments("tti", user_id, device_id, (gint64)rows_max), error);
 }
 
 void

@@ -32,8 +32,10 @@ typedef struct {
     GBytes *state_after;
     const char *const *auth_event_ids; /* both ended by NULL; NULL counts as empty */
     const char *const *prev_event_ids;
-    const char *reason; /* of a rejection or soft failure, or NULL */
-    GBytes *json;       /* the federation form */
+    const char *reason;    /* of a rejection or soft failure, or NULL */
+    GBytes *json;          /* the federation form */
+    const char *device_id; /* of the local client that sent it with a transaction id; or NULL */
+    const char *txn_id;
 } NewEvent;
 
 typedef struct {
@@ -50,6 +52,8 @@ typedef struct {
     GBytes *state_after;
     char *reason;
     GBytes *json;
+    char *device_id; /* of the local client that sent it, with its transaction id; or NULL */
+    char *txn_id;
     gint64 position; /* in the log; 0 when it is not there (outliers, rejected, soft-failed) */
 } StoredEvent;
 
@@ -100,9 +104,9 @@ event_store_walk_back(StoreConnection *connection, const char *room_id, const ch
 /* Forward extremities: GPtrArray of char *, sorted, owned. */
 GPtrArray *
 event_store_extremities(StoreConnection *connection, const char *room_id, GError **error);
-void event_store_change_extremities(LaneBatch *batch, const char *room_id,
-                                    const char *const *removed_ids, gsize removed_count,
-                                    const char *const *added_ids, gsize added_count);
+/* They become exactly @event_ids (ended by NULL): once a batch is enough. */
+void
+event_store_set_extremities(LaneBatch *batch, const char *room_id, const char *const *event_ids);
 
 /* prev_events that @child_event_id names and that are not stored: the room's backward edge. */
 void event_store_add_missing(LaneBatch *batch, const char *room_id, const char *child_event_id,
@@ -128,8 +132,7 @@ void event_store_record_transaction(LaneBatch *batch, const char *user_id, const
 gboolean event_store_find_transaction(StoreConnection *connection, const char *user_id,
                                       const char *device_id, const char *scope, const char *txn_id,
                                       char **ret_event_id, GError **error);
-/* For unsigned.transaction_id: event id -> transaction id of this device; owned by the table. */
-GHashTable *event_store_find_transactions_of(StoreConnection *connection, const char *user_id,
-                                             const char *device_id, const char *const *event_ids,
-                                             gsize count, GError **error);
+/* What the device has used, at most @rows_max of it: scope and transaction id, column 0 and 1. */
+StoreRows *event_store_transactions(StoreConnection *connection, const char *user_id,
+                                    const char *device_id, guint rows_max, GError **error);
 void event_store_trim_transactions(LaneBatch *batch, gint64 before_ms);

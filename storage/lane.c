@@ -75,12 +75,27 @@ typedef struct {
     const StoreStatement *statement;
     StoreArguments *arguments; /* owned */
     guint entry;               /* only with position: index of its entry */
+    gboolean is_row;           /* one of many rows of a statement */
+    guint key_columns;
 } LaneWrite;
+
+/* Rows of one statement, under way to becoming its arguments. */
+typedef struct {
+    const StoreStatement *statement;
+    guint place;     /* of the statement among the batch's */
+    GPtrArray *rows; /* of StoreArguments, owned */
+    GTree *keys;     /* of GBytes; NULL: rows need not differ.  A peer may choose what they are */
+} LaneGroup;
 
 typedef struct {
     void (*hook)(gpointer data);
     gpointer data;
 } LaneHook;
+
+typedef struct {
+    void (*hook)(LaneBatch *batch, gpointer data);
+    gpointer data;
+} LaneEndHook;
 
 struct LaneBatch {
     Lane *lane;
@@ -90,6 +105,7 @@ struct LaneBatch {
     GPtrArray *entries;    /* of LogEntry */
     GPtrArray *history;    /* of LogEntry, newest first */
     GArray *hooks;         /* of LaneHook */
+    GArray *end_hooks;     /* of LaneEndHook */
     gsize bytes;
     const char *malformed; /* name of a statement of the present operation with bad text, or NULL */
     gint64 number;         /* its own id, with @fence, once it was on its way */
@@ -146,6 +162,7 @@ batch_new(Lane *lane)
     batch->entries = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
     batch->history = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
     batch->hooks = g_array_new(FALSE, TRUE, sizeof(LaneHook));
+    batch->end_hooks = g_array_new(FALSE, TRUE, sizeof(LaneEndHook));
     return batch;
 }
 
@@ -158,6 +175,7 @@ batch_free(LaneBatch *batch)
     g_ptr_array_unref(batch->entries);
     g_ptr_array_unref(batch->history);
     g_array_unref(batch->hooks);
+    g_array_unref(batch->end_hooks);
     g_free(batch);
 }
 
@@ -190,9 +208,35 @@ batch_note_arguments(LaneBatch *batch, const StoreStatement *statement,
 void
 lane_batch_add(LaneBatch *batch, const StoreStatement *statement, StoreArguments *arguments)
 {
-    LaneWrite write = {statement, arguments, 0};
+    LaneWrite write = {.statement = statement, .arguments = arguments};
     batch_note_arguments(batch, statement, arguments);
     g_array_append_val(batch->writes, write);
+}
+
+void
+lane_batch_add_row(LaneBatch *batch, const StoreStatement *statement, guint key_columns,
+                   StoreArguments *row)
+{
+    LaneWrite write = {
+        .statement = statement, .arguments = row, .is_row = TRUE, .key_columns = key_columns};
+    batch_note_arguments(batch, statement, row);
+    g_array_append_val(batch->writes, write);
+}
+
+void
+lane_batch_at_end(LaneBatch *batch, void (*hook)(LaneBatch *batch, gpointer data), gpointer data)
+{
+    LaneEndHook added = {hook, data};
+    g_array_append_val(batch->end_hooks, added);
+}
+
+static void
+batch_run_end_hooks(LaneBatch *batch)
+{
+    for (guint i = 0; i < batch->end_hooks->len; i++) {
+        const LaneEndHook *hook = &g_array_index(batch->end_hooks, LaneEndHook, i);
+        hook->hook(batch, hook->data);
+    }
 }
 
 static void
@@ -223,7 +267,7 @@ void
 lane_batch_add_with_position(LaneBatch *batch, const StoreStatement *statement,
                              StoreArguments *arguments, const LogEntry *entry)
 {
-    LaneWrite write = {statement, arguments, 0};
+    LaneWrite write = {.statement = statement, .arguments = arguments};
     gboolean found = g_ptr_array_find(batch->entries, entry, &write.entry);
     g_assert(found);
     batch_note_arguments(batch, statement, arguments);
@@ -261,6 +305,7 @@ batch_apply(LaneBatch *batch, LaneOperation *operation)
     g_autoptr(GError) error = NULL;
     guint writes = batch->writes->len, late_writes = batch->late_writes->len;
     guint entries = batch->entries->len, history = batch->history->len, hooks = batch->hooks->len;
+    guint end_hooks = batch->end_hooks->len;
     gboolean accepted;
 
     batch->malformed = NULL;
@@ -280,6 +325,7 @@ batch_apply(LaneBatch *batch, LaneOperation *operation)
         return;
     }
     batch_run_hooks(batch, hooks);
+    g_array_set_size(batch->end_hooks, end_hooks);
     g_array_set_size(batch->writes, writes);
     g_array_set_size(batch->late_writes, late_writes);
     g_ptr_array_set_size(batch->entries, (gint)entries);
@@ -423,16 +469,79 @@ batch_log_arguments(LaneBatch *batch)
     return arguments;
 }
 
+static void
+lane_group_free(gpointer data)
+{
+    LaneGroup *group = data;
+    g_ptr_array_unref(group->rows);
+    g_clear_pointer(&group->keys, g_tree_unref);
+    g_free(group);
+}
+
+static int
+compare_keys(gconstpointer a, gconstpointer b, gpointer data)
+{
+    return g_bytes_compare(a, b);
+}
+
+/* The group that @write's row joins: the last one of its statement, or a new one. */
+static LaneGroup *
+group_for_row(GPtrArray *groups, GArray *all, const LaneWrite *write)
+{
+    g_autoptr(GBytes) key = NULL;
+    LaneGroup *group = NULL;
+
+    for (guint i = groups->len; i > 0 && group == NULL; i--) {
+        LaneGroup *candidate = g_ptr_array_index(groups, i - 1);
+        if (candidate->statement == write->statement)
+            group = candidate;
+    }
+    if (write->key_columns > 0)
+        key = store_arguments_key(write->arguments, write->key_columns);
+    if (group == NULL || (key != NULL && g_tree_lookup_node(group->keys, key) != NULL)) {
+        LaneWrite run = {.statement = write->statement};
+        group = g_new0(LaneGroup, 1);
+        group->statement = write->statement;
+        group->place = all->len;
+        group->rows = g_ptr_array_new_with_free_func((GDestroyNotify)store_arguments_free);
+        if (key != NULL)
+            group->keys = g_tree_new_full(compare_keys, NULL, (GDestroyNotify)g_bytes_unref, NULL);
+        g_ptr_array_add(groups, group);
+        g_array_append_val(all, run);
+    }
+    if (key != NULL)
+        g_tree_insert(group->keys, g_steal_pointer(&key), NULL);
+    return group;
+}
+
+/* The batch's writes, the rows of each statement gathered. */
+static void
+batch_gather(LaneBatch *batch, GArray *all)
+{
+    g_autoptr(GPtrArray) groups = g_ptr_array_new_with_free_func(lane_group_free);
+    for (guint i = 0; i < batch->writes->len; i++) {
+        LaneWrite *write = &g_array_index(batch->writes, LaneWrite, i);
+        if (write->is_row)
+            g_ptr_array_add(group_for_row(groups, all, write)->rows, write->arguments);
+        else
+            g_array_append_val(all, *write);
+    }
+    for (guint i = 0; i < groups->len; i++) {
+        const LaneGroup *group = g_ptr_array_index(groups, i);
+        g_array_index(all, LaneWrite, group->place).arguments =
+            store_arguments_of_rows((StoreArguments *const *)group->rows->pdata, group->rows->len);
+    }
+}
+
 /* Everything of the batch as one list: BEGIN, the writes, the log, the late writes, COMMIT. */
 static GArray *
 batch_complete(LaneBatch *batch, guint *ret_log_index)
 {
     GArray *all = g_array_new(FALSE, TRUE, sizeof(LaneWrite));
-    LaneWrite write = {&lane_statements[LANE_BEGIN], NULL, 0};
+    LaneWrite write = {.statement = &lane_statements[LANE_BEGIN]};
     g_array_set_clear_func(all, lane_write_clear);
     g_array_append_val(all, write);
-    if (batch->writes->len > 0)
-        g_array_append_vals(all, batch->writes->data, batch->writes->len);
+    batch_gather(batch, all);
     if (batch->number % BATCH_TRIM_EVERY == 0) {
         write.statement = &lane_statements[LANE_TRIM];
         write.arguments = store_arguments("ii", batch->fence, batch->number);
@@ -760,6 +869,7 @@ lane_run_operations(Lane *lane, GQueue *operations, gboolean one_by_one)
         do {
             batch_apply(batch, g_queue_pop_head(operations));
         } while (operations->length > 0 && batch->bytes < BATCH_BYTES_MAX && !one_by_one);
+        batch_run_end_hooks(batch);
         lane_settle(lane, batch);
         batch_free(batch);
     }

@@ -59,6 +59,16 @@ gboolean lane_submit_and_wait(Lane *lane, LaneApply apply, gpointer data, gint64
 
 /* For apply functions.  @arguments and @entry are consumed. */
 void lane_batch_add(LaneBatch *batch, const StoreStatement *statement, StoreArguments *arguments);
+/* One row of a statement that takes many: all rows that the batch's operations add for @statement
+ * travel as one array a column ($1, $2, … as in @row, INSERT … SELECT … FROM unnest), and it runs
+ * once, where the first of them was added.  Rows that agree in their first @key_columns columns go
+ * to different runs (ON CONFLICT DO UPDATE takes no row twice); 0: they may stand together. */
+void lane_batch_add_row(LaneBatch *batch, const StoreStatement *statement, guint key_columns,
+                        StoreArguments *row);
+/* Called once when every operation of the batch has been applied, to add what is written once a
+ * batch.  Taken back with the operation that registered it. */
+void
+lane_batch_at_end(LaneBatch *batch, void (*hook)(LaneBatch *batch, gpointer data), gpointer data);
 void lane_batch_log(LaneBatch *batch, LogEntry *entry);
 /* An entry of history fetched later: its position falls below every other, it is not put in the
  * ring and its position is not the operation's.  Add the newest first. */

@@ -20,6 +20,7 @@ enum {
     TYPE_INTEGER4 = 23,
     TYPE_TEXT = 25,
     TYPE_OID = 26,
+    TYPE_BOOLEAN_ARRAY = 1000,
     TYPE_BYTES_ARRAY = 1001,
     TYPE_TEXT_ARRAY = 1009,
     TYPE_INTEGER8_ARRAY = 1016,
@@ -223,6 +224,51 @@ store_arguments_bytes_array(StoreArguments *arguments, GBytes *const *values, gs
         array_append_element(array, data, length);
     }
     arguments_append_array(arguments, TYPE_BYTES_ARRAY, array);
+}
+
+GBytes *
+store_arguments_key(const StoreArguments *arguments, guint columns)
+{
+    const StoreValue *last;
+    g_assert(columns > 0 && columns <= arguments->values->len);
+    /* Texts end with their zero byte, numbers are of one length: no two keys run together. */
+    last = &g_array_index(arguments->values, StoreValue, columns - 1);
+    return g_bytes_new(arguments->bytes->data, last->offset + last->length);
+}
+
+static Oid
+array_type_of(Oid type)
+{
+    switch (type) {
+    case TYPE_BOOLEAN:
+        return TYPE_BOOLEAN_ARRAY;
+    case TYPE_INTEGER8:
+        return TYPE_INTEGER8_ARRAY;
+    case TYPE_TEXT:
+        return TYPE_TEXT_ARRAY;
+    case TYPE_BYTES:
+        return TYPE_BYTES_ARRAY;
+    default:
+        g_error("rows cannot hold values of type %u", type); /* our own mistake */
+    }
+}
+
+StoreArguments *
+store_arguments_of_rows(StoreArguments *const *rows, gsize count)
+{
+    StoreArguments *arguments = store_arguments_new();
+    for (guint column = 0; column < rows[0]->values->len; column++) {
+        Oid type = g_array_index(rows[0]->values, StoreValue, column).type;
+        GByteArray *array = array_begin(type, count);
+        for (gsize i = 0; i < count; i++) {
+            const StoreValue *value = &g_array_index(rows[i]->values, StoreValue, column);
+            g_assert(value->type == type && rows[i]->values->len == rows[0]->values->len);
+            array_append_element(
+                array, value->is_null ? NULL : rows[i]->bytes->data + value->offset, value->length);
+        }
+        arguments_append_array(arguments, array_type_of(type), array);
+    }
+    return arguments;
 }
 
 StoreArguments *

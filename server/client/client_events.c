@@ -3,30 +3,15 @@
 #include <string.h>
 
 #include "identity/clock.h"
-#include "storage/event_store.h"
 
-/* The transaction ids of those events that the reader itself sent: event id -> id; an empty table
- * costs no query. */
-static GHashTable *
-own_transactions(Server *server, const ClientEventsView *view, GPtrArray *events, GError **error)
+/* unsigned.transaction_id: for the device alone that sent the event. */
+static const char *
+own_transaction(const ClientEventsView *view, const RoomEvent *event)
 {
-    g_autoptr(GPtrArray) own = g_ptr_array_new();
-    g_autoptr(StoreConnection) borrowed = NULL;
-    StoreConnection *connection = view->connection;
-
-    for (guint i = 0; i < events->len && view->device_id != NULL; i++) {
-        const RoomEvent *event = g_ptr_array_index(events, i);
-        if (event->local && strcmp(event->pdu->sender, view->user_id) == 0)
-            g_ptr_array_add(own, (gpointer)event->pdu->event_id);
-    }
-    if (own->len == 0)
-        return g_hash_table_new(g_direct_hash, g_direct_equal);
-    if (connection == NULL)
-        connection = borrowed = store_borrow(server->pool, error);
-    if (connection == NULL)
-        return NULL;
-    return event_store_find_transactions_of(connection, view->user_id, view->device_id,
-                                            (const char *const *)own->pdata, own->len, error);
+    return event->txn_id != NULL && g_strcmp0(event->device_id, view->device_id) == 0 &&
+                   strcmp(event->pdu->sender, view->user_id) == 0
+               ? event->txn_id
+               : NULL;
 }
 
 /* What a state event replaced, or *ret_replaced NULL. */
@@ -66,19 +51,14 @@ gboolean
 client_events_append(Server *server, const ClientEventsView *view, GPtrArray *events, GString *out,
                      GError **error)
 {
-    g_autoptr(GHashTable) transactions = own_transactions(server, view, events, error);
     gint64 now_ms = clock_wall_ms();
 
-    if (transactions == NULL)
-        return FALSE;
     for (guint i = 0; i < events->len; i++) {
         const RoomEvent *event = g_ptr_array_index(events, i);
         PduUnsigned extra = {
             .has_age = TRUE,
             .age_ms = now_ms - event->pdu->origin_server_ts,
-            .transaction_id = g_hash_table_size(transactions) > 0
-                                  ? g_hash_table_lookup(transactions, event->pdu->event_id)
-                                  : NULL,
+            .transaction_id = own_transaction(view, event),
         };
         g_autoptr(Pdu) replaced = NULL;
 

@@ -62,6 +62,8 @@ CREATE TABLE event (
     prev_event_ids text[] COLLATE "C" NOT NULL,
     reason text COLLATE "C", -- why it was rejected or soft-failed
     json bytea NOT NULL,
+    device_id text COLLATE "C", -- of the local client that sent it with a transaction id
+    txn_id text COLLATE "C",
     PRIMARY KEY (room_id, event_id)
 );
 
@@ -82,11 +84,12 @@ CREATE TABLE redaction (
     PRIMARY KEY (room_id, redacts, event_id)
 );
 
+-- Where the graph of a room ends.  Written anew by each batch of the room: one row, whose old
+-- versions make place again in the same page.
 CREATE TABLE room_extremity (
-    room_id text COLLATE "C" NOT NULL,
-    event_id text COLLATE "C" NOT NULL,
-    PRIMARY KEY (room_id, event_id)
-) WITH (fillfactor = 50);
+    room_id text COLLATE "C" PRIMARY KEY,
+    event_ids text[] COLLATE "C" NOT NULL
+) WITH (fillfactor = 30);
 
 -- Nodes of the state tries, named by their content: never changed, shared by a room's snapshots.
 CREATE TABLE state_node (
@@ -147,5 +150,5 @@ CREATE TABLE client_transaction (
     created_ms bigint NOT NULL,
     PRIMARY KEY (user_id, device_id, scope, txn_id)
 );
-CREATE INDEX client_transaction_by_event ON client_transaction (user_id, event_id);
-CREATE INDEX client_transaction_by_age ON client_transaction (created_ms);
+-- Rows come in the order of their age: a summary of page ranges finds the old ones.
+CREATE INDEX client_transaction_by_age ON client_transaction USING brin (created_ms);

@@ -15,6 +15,15 @@ static const StoreStatement insert_at_statement = {
     "INSERT INTO written (name, position) VALUES ($1, (SELECT position FROM log_head) - $2)"};
 static const StoreStatement divide_statement = {
     "test_divide", "INSERT INTO written (name, position) SELECT 'divided', 1 / $1"};
+/* Adds up what comes for the same name; @statements of the row says how many statements ran. */
+static const StoreStatement gather_statement = {
+    "test_gather", "WITH counted AS (INSERT INTO written (name, position) VALUES ('statements', 1)"
+                   "  ON CONFLICT (name) DO UPDATE SET position = written.position + 1)"
+                   " INSERT INTO written AS old (name, position)"
+                   " SELECT name, amount / CASE WHEN whole THEN 1 ELSE 0 END"
+                   "  FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::bytea[])"
+                   "  AS one (name, amount, whole, nothing) WHERE nothing IS NULL"
+                   " ON CONFLICT (name) DO UPDATE SET position = old.position + excluded.position"};
 static const StoreStatement count_statement = {"test_count", "SELECT count(*) FROM written"};
 
 typedef struct {
@@ -65,9 +74,11 @@ typedef struct {
     gint64 divisor;  /* when divide: 0 makes PostgreSQL refuse */
     gboolean divide;
     gboolean no_entry;
-    guint entries;  /* beside the first */
-    GString *trace; /* or NULL: "+name" when applied, "-name" when rolled back */
-    GMutex *gate;   /* or NULL: held by the test while it queues others */
+    gboolean row;    /* a row of the gathered statement instead */
+    gboolean at_end; /* and one more when the batch ends */
+    guint entries;   /* beside the first */
+    GString *trace;  /* or NULL: "+name" when applied, "-name" when rolled back */
+    GMutex *gate;    /* or NULL: held by the test while it queues others */
     guint applied;
     gint done; /* atomic: how often done was called */
     gint64 position;
@@ -79,6 +90,15 @@ step_rolled_back(gpointer data)
 {
     Step *step = data;
     g_string_append_printf(step->trace, "-%s", step->name);
+}
+
+static void
+step_at_end(LaneBatch *batch, gpointer data)
+{
+    const Step *step = data;
+    g_autofree char *name = g_strconcat("end of ", step->name, NULL);
+    lane_batch_add_row(batch, &gather_statement, 1,
+                       store_arguments("tiby", name, (gint64)1, TRUE, NULL));
 }
 
 static gboolean
@@ -97,7 +117,12 @@ step_apply(LaneBatch *batch, gpointer data, GError **error)
     }
     if (step->divide)
         lane_batch_add(batch, &divide_statement, store_arguments("i", step->divisor));
-    if (step->no_entry) {
+    if (step->at_end)
+        lane_batch_at_end(batch, step_at_end, step);
+    if (step->row) {
+        lane_batch_add_row(batch, &gather_statement, 1,
+                           store_arguments("tiby", step->name, (gint64)1, TRUE, NULL));
+    } else if (step->no_entry) {
         lane_batch_add(batch, &insert_statement, store_arguments("t", step->name));
     } else {
         for (guint i = 0; i < step->entries; i++)
@@ -255,6 +280,38 @@ test_failed_batch_is_rolled_back_and_runs_one_by_one(void)
     g_assert_cmpint(steps[2].position, ==, 2);
     g_assert_cmpint(test_database_count(fixture.database, "SELECT count(*) FROM log"), ==, 2);
     g_clear_error(&steps[1].error);
+    fixture_clear(&fixture);
+}
+
+/* Three statements: both "a" cannot stand in one, what comes at the end joins the last; a refused
+ * operation's rows and its call at the end are gone. */
+static void
+test_rows_of_a_batch_are_gathered(void)
+{
+    Fixture fixture;
+    Step steps[] = {
+        {.name = "first", .no_entry = TRUE},
+        {.name = "a", .row = TRUE, .at_end = TRUE},
+        {.name = "b", .row = TRUE},
+        {.name = "c", .row = TRUE, .at_end = TRUE, .refuse = TRUE},
+        {.name = "a", .row = TRUE, .at_end = TRUE},
+    };
+    g_autofree char *rows = NULL;
+    fixture_init(&fixture);
+    fixture_open_lane(&fixture, 100);
+    steps_submit(&fixture, steps, G_N_ELEMENTS(steps));
+    steps_wait(steps, G_N_ELEMENTS(steps));
+    for (guint i = 0; i < G_N_ELEMENTS(steps); i++) {
+        g_assert_cmpuint(steps[i].applied, ==, 1);
+        if (steps[i].refuse)
+            g_assert_error(steps[i].error, STORE_ERROR, STORE_ERROR_FAILED);
+        else
+            g_assert_no_error(steps[i].error);
+        g_clear_error(&steps[i].error);
+    }
+    rows = test_database_query(fixture.database, "SELECT string_agg(name || ' ' || position, ', '"
+                                                 " ORDER BY name) FROM written");
+    g_assert_cmpstr(rows, ==, "a 2, b 1, end of a 2, first 0, statements 3");
     fixture_clear(&fixture);
 }
 
@@ -729,6 +786,7 @@ main(int argc, char **argv)
     g_test_add_func("/lane/order", test_entries_follow_one_another);
     g_test_add_func("/lane/refused", test_refused_operation_leaves_the_others);
     g_test_add_func("/lane/failed", test_failed_batch_is_rolled_back_and_runs_one_by_one);
+    g_test_add_func("/lane/rows", test_rows_of_a_batch_are_gathered);
     g_test_add_func("/lane/conflict", test_same_key_twice_conflicts_for_the_second);
     g_test_add_func("/lane/utf8", test_text_that_is_not_utf8_refuses_its_operation_alone);
     g_test_add_func("/lane/history", test_history_falls_below_everything);

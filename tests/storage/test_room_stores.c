@@ -107,7 +107,7 @@ write_graph(LaneBatch *batch)
                  IDS("$power", "$join"), IDS("$m1", "$soft", "$bad", "$absent"));
     insert_event(batch, "$out", "m.room.member", "@b:beta.example", 3, STORED_EVENT_OUTLIER,
                  IDS("$gone", "$create"), IDS("$unknown"));
-    event_store_change_extremities(batch, ROOM, NULL, 0, IDS("$m2"), 1);
+    event_store_set_extremities(batch, ROOM, IDS("$m2"));
     event_store_add_missing(batch, ROOM, "$m2", IDS("$absent"), 1);
 }
 
@@ -248,7 +248,8 @@ test_walking_back(Fixture *fixture, gconstpointer data)
 static void
 write_more_edges(LaneBatch *batch)
 {
-    event_store_change_extremities(batch, ROOM, IDS("$m2", "$never"), 2, IDS("$m4", "$m3"), 2);
+    event_store_set_extremities(batch, ROOM, IDS("$m4"));
+    event_store_set_extremities(batch, ROOM, IDS("$m4", "$m\"3\\"));
     event_store_clear_missing(batch, ROOM, "$absent");
     event_store_insert_redaction(batch, ROOM, "$m1", "$r2");
     event_store_insert_redaction(batch, ROOM, "$m1", "$r1");
@@ -267,13 +268,14 @@ test_edges_redactions_and_transactions(Fixture *fixture, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) ends = NULL, missing = NULL;
-    g_autoptr(GHashTable) redactions = NULL, transactions = NULL, others = NULL;
+    g_autoptr(GHashTable) redactions = NULL;
+    g_autoptr(StoreRows) transactions = NULL, others = NULL;
     g_autofree char *known = NULL, *unknown = NULL, *trimmed = NULL;
     write_now(fixture, write_graph);
     write_now(fixture, write_more_edges);
     ends = event_store_extremities(fixture->connection, ROOM, &error);
     g_assert_cmpuint(ends->len, ==, 2);
-    g_assert_cmpstr(g_ptr_array_index(ends, 0), ==, "$m3");
+    g_assert_cmpstr(g_ptr_array_index(ends, 0), ==, "$m\"3\\");
     missing = event_store_missing(fixture->connection, ROOM, 10, &error);
     g_assert_cmpuint(missing->len, ==, 0);
     redactions =
@@ -286,12 +288,13 @@ test_edges_redactions_and_transactions(Fixture *fixture, gconstpointer data)
     g_assert_true(event_store_find_transaction(fixture->connection, "@a:alpha.example", "OTHER",
                                                "send", "t1", &unknown, &error));
     g_assert_null(unknown);
-    transactions = event_store_find_transactions_of(fixture->connection, "@a:alpha.example", "DEV",
-                                                    IDS("$m1", "$m2"), 2, &error);
-    g_assert_cmpstr(g_hash_table_lookup(transactions, "$m1"), ==, "t1");
-    others = event_store_find_transactions_of(fixture->connection, "@b:alpha.example", "DEV",
-                                              IDS("$m1", "$m2"), 2, &error);
-    g_assert_cmpuint(g_hash_table_size(others), ==, 0);
+    transactions =
+        event_store_transactions(fixture->connection, "@a:alpha.example", "DEV", 2, &error);
+    g_assert_cmpuint(store_rows_count(transactions), ==, 1);
+    g_assert_cmpstr(store_rows_text(transactions, 0, 0), ==, "send");
+    g_assert_cmpstr(store_rows_text(transactions, 0, 1), ==, "t1");
+    others = event_store_transactions(fixture->connection, "@b:alpha.example", "DEV", 2, &error);
+    g_assert_cmpuint(store_rows_count(others), ==, 0);
     write_now(fixture, write_trim);
     g_assert_true(event_store_find_transaction(fixture->connection, "@a:alpha.example", "DEV",
                                                "send", "t1", &trimmed, &error));
