@@ -49,9 +49,10 @@ const StoreStatement session_statements[] = {
                                 "SELECT user_id, device_id, certificate, expires_ms FROM session "
                                 "WHERE certificate = $1 ORDER BY user_id, device_id"},
     [SESSION_EXISTING] = {"session_existing",
-                          "SELECT s.session_id, EXISTS (SELECT 1 FROM token t "
-                          "WHERE t.session_id = s.session_id) "
-                          "FROM session s WHERE s.session_id = ANY ($1::text[])"},
+                          "SELECT s.session_id, t.session_id IS NOT NULL FROM session s "
+                          "LEFT JOIN LATERAL (SELECT session_id FROM token "
+                          "WHERE token.session_id = s.session_id LIMIT 1) t ON true "
+                          "WHERE s.session_id = ANY ($1::text[])"},
     [TOKEN_INSERT] =
         {"token_insert",
          "INSERT INTO token (session_id, token_hash, kind, generation, expires_ms, mac) "
