@@ -25,7 +25,7 @@
 #define SWEEP_MS 500
 #define BODY_DRAIN_BYTES_MAX                                                                       \
     (1024 * 1024) /* beyond its limit a body is read this far for a polite 413 */
-#define CONNECTION_MEMORY_BYTES (24 * 1024)
+#define CONNECTION_MEMORY_BYTES (16 * 1024)
 #define CERTIFICATE_CHAIN_MAX 10
 #define STOP_POLL_MS 5
 #define STOP_FLUSH_MS 1000
