@@ -251,6 +251,14 @@ free_database(House *house)
     g_clear_pointer(&house->server.pool, store_pool_free);
 }
 
+/* Before the lane takes the log over from whoever writes it now. */
+static gboolean
+start_clock(House *house, GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(house->server.pool, error);
+    return connection != NULL && clock_rule_check_start(connection, error);
+}
+
 static gboolean
 start_log(House *house, GError **error)
 {
@@ -315,7 +323,7 @@ start_certificates(House *house, GError **error)
     g_autoptr(GError) cause = NULL;
     g_autoptr(StoreConnection) connection = store_borrow(house->server.pool, error);
 
-    if (connection == NULL || !clock_rule_check_start(connection, error))
+    if (connection == NULL)
         return FALSE;
     house->record_key = record_key_from_config(config, TRUE, error);
     if (house->record_key == NULL)
@@ -568,6 +576,7 @@ static const Step steps[] = {
     {"configuration", start_configuration, NULL, NULL},
     {"state directory", start_state_directory, NULL, NULL},
     {"database", start_database, NULL, free_database},
+    {"clock", start_clock, NULL, NULL},
     {"log", start_log, NULL, free_log},
     {"writer lane", start_lane, stop_lane, free_lane},
     {"signing key", start_server_key, NULL, free_server_key},
