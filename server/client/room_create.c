@@ -205,6 +205,20 @@ create_content(const cJSON *body, const Preset *preset, const char *version)
     return content;
 }
 
+/* The specification wants the tombstone's level written down, above state_default, whatever was
+ * overridden. */
+static void
+ensure_tombstone(cJSON *content)
+{
+    cJSON *events = (cJSON *)json_get_object(content, "events");
+    gint64 state_default = 50;
+
+    json_get_integer(content, "state_default", &state_default);
+    if (events != NULL && json_object_get(events, "m.room.tombstone") == NULL)
+        cJSON_AddItemToObject(events, "m.room.tombstone",
+                              cJSON_CreateNumber((double)MAX(150, state_default + 1)));
+}
+
 /* Version 12: creators stand above every level, so no user is listed; the tombstone stands above
  * state_default. */
 static cJSON *
@@ -240,6 +254,7 @@ power_levels_content(const cJSON *body)
         cJSON_DeleteItemFromObjectCaseSensitive(content, item->string);
         cJSON_AddItemToObject(content, item->string, cJSON_Duplicate(item, TRUE));
     }
+    ensure_tombstone(content);
     return content;
 }
 

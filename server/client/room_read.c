@@ -570,6 +570,27 @@ append_side(Request *request, Page *page, const char *key, GString *body, GError
     return TRUE;
 }
 
+/* Of the members only those who speak in what is shown. */
+static void
+drop_silent_members(GPtrArray *state, const RoomEvent *event, const GPtrArray *before,
+                    const GPtrArray *after)
+{
+    g_autoptr(GHashTable) senders = g_hash_table_new(seeded_str_hash, g_str_equal);
+    const GPtrArray *sides[] = {before, after};
+
+    g_hash_table_add(senders, (gpointer)event->pdu->sender);
+    for (guint side = 0; side < G_N_ELEMENTS(sides); side++)
+        for (guint i = 0; i < sides[side]->len; i++)
+            g_hash_table_add(
+                senders, (gpointer)((RoomEvent *)g_ptr_array_index(sides[side], i))->pdu->sender);
+    for (guint i = state->len; i > 0; i--) {
+        const Pdu *pdu = g_ptr_array_index(state, i - 1);
+
+        if (pdu_membership(pdu) != NULL && !g_hash_table_contains(senders, pdu->state_key))
+            g_ptr_array_remove_index_fast(state, i - 1);
+    }
+}
+
 Response *
 room_context_get(Request *request, GError **error)
 {
@@ -586,6 +607,7 @@ room_context_get(Request *request, GError **error)
     g_autoptr(GString) body = g_string_new("{\"event\":");
     g_autofree char *start = NULL;
     g_autofree char *end = NULL;
+    const RoomEvent *last;
     Page back = {.room_id = room_id, .access = &access, .events = before, .backwards = TRUE};
     Page forth = {.room_id = room_id, .access = &access, .events = after};
     gboolean lazy = FALSE;
@@ -610,10 +632,15 @@ room_context_get(Request *request, GError **error)
         !append_side(request, &back, "events_before", body, error) ||
         !append_side(request, &forth, "events_after", body, error))
         return NULL;
-    root = event->has_state ? state_node_id_bytes(&event->after) : g_bytes_ref(access.root);
+    last = after->len > 0 ? g_ptr_array_index(after, after->len - 1) : event;
+    root = last->has_state ? state_node_id_bytes(&last->after) : g_bytes_ref(access.root);
     state = rooms_state_load(server->rooms, room_id, root, error);
+    if (state == NULL)
+        return NULL;
+    if (lazy)
+        drop_silent_members(state, event, before, after);
     g_string_append(body, ",\"state\":[");
-    if (state == NULL || !append_pdus(request, room_id, state, body, error))
+    if (!append_pdus(request, room_id, state, body, error))
         return NULL;
     start = room_token_format(back.position - 1);
     end = room_token_format(forth.position);
