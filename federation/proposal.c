@@ -4,6 +4,7 @@
 #include "federation/rooms_private.h"
 #include "identity/clock.h"
 #include "identity/refusal.h"
+#include "storage/alias_store.h"
 #include "storage/room_store.h"
 
 #include <sodium.h>
@@ -23,6 +24,8 @@ struct RoomsProposal {
     char *sender;
     GPtrArray *drafts;
     gboolean idempotent;
+    char *alias; /* of the new room, or NULL */
+    gboolean published;
     char *device_id; /* with a transaction id; else NULL */
     char *scope;
     char *txn_id;
@@ -58,6 +61,7 @@ rooms_proposal_free(RoomsProposal *proposal)
     g_free(proposal->room_id);
     g_free(proposal->sender);
     g_ptr_array_unref(proposal->drafts);
+    g_free(proposal->alias);
     g_free(proposal->device_id);
     g_free(proposal->scope);
     g_free(proposal->txn_id);
@@ -82,6 +86,13 @@ rooms_proposal_set_transaction(RoomsProposal *proposal, const char *device_id, c
     proposal->device_id = g_strdup(device_id);
     proposal->scope = g_strdup(scope);
     proposal->txn_id = g_strdup(txn_id);
+}
+
+void
+rooms_proposal_set_names(RoomsProposal *proposal, const char *alias, gboolean published)
+{
+    proposal->alias = g_strdup(alias);
+    proposal->published = published;
 }
 
 void
@@ -294,6 +305,11 @@ apply_new_room(Operation *operation, LaneBatch *batch, GError **error)
                        error))
             return FALSE;
     operation->room_id = g_strdup(memory->info->room_id);
+    if (operation->proposal->alias != NULL)
+        alias_store_insert(batch, operation->proposal->alias, operation->room_id,
+                           operation->proposal->sender, clock_wall_ms());
+    if (operation->proposal->published)
+        alias_store_publish(batch, operation->room_id, clock_wall_ms());
     rooms_memory_add(operation->rooms, batch, g_steal_pointer(&memory));
     return TRUE;
 }

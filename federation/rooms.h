@@ -58,6 +58,9 @@ void rooms_proposal_add(RoomsProposal *proposal, const char *type, const char *s
 /* Store (user, device, @scope, @txn_id) -> the first event's id in the same batch. */
 void rooms_proposal_set_transaction(RoomsProposal *proposal, const char *device_id,
                                     const char *scope, const char *txn_id);
+/* A room that is made: its alias of this server (NULL: none), and whether the directory shows it.
+ */
+void rooms_proposal_set_names(RoomsProposal *proposal, const char *alias, gboolean published);
 /* A state event equal to the one in force changes nothing and answers that one's id. */
 void rooms_proposal_set_idempotent(RoomsProposal *proposal);
 

@@ -25,10 +25,12 @@ extern const Route routes_partner_events[];      /* server/partner/events.c */
 extern const Route routes_partner_keys[];        /* server/partner/keys.c */
 extern const Route routes_partner_transaction[]; /* server/partner/transaction.c */
 
-extern const Route room_routes[]; /* server/client/room_routes.c */
+extern const Route room_routes[];         /* server/client/room_routes.c */
+extern const Route room_partner_routes[]; /* server/client/room_directory.c */
 
 const Route *const route_tables[] = {
     room_routes,
+    room_partner_routes,
     discovery_routes,
     login_routes,
     capability_routes,

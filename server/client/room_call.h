@@ -6,6 +6,7 @@
 #include "federation/room/identifier.h"
 #include "federation/rooms.h"
 #include "identity/refusal.h"
+#include "server/client/lane_call.h"
 #include "server/http/request.h"
 #include "server/server.h"
 #include "storage/membership_store.h"

@@ -1,7 +1,9 @@
 /* POST /createRoom: one request, one proposal: all events of the new room, or none. */
+#include "server/client/room_alias.h"
 #include "server/client/room_call.h"
 #include "server/client/room_invite.h"
-#include "server/http/route.h"
+#include "server/client/room_routes.h"
+#include "storage/alias_store.h"
 
 #define INVITES_MAX 200
 #define INITIAL_STATE_MAX 500
@@ -92,10 +94,6 @@ check_body(const cJSON *body, GError **error)
                     "This server invites by user ID only; it uses no identity server");
         return FALSE;
     }
-    if (json_get_string(body, "room_alias_name") != NULL) {
-        refusal_set(error, 400, "M_UNKNOWN", "This server does not keep room aliases yet");
-        return FALSE;
-    }
     return TRUE;
 }
 
@@ -150,6 +148,36 @@ check_initial_state(const cJSON *initial_state, GError **error)
             return FALSE;
         }
     }
+    return TRUE;
+}
+
+/* The whole alias that the body's local part makes, if nobody has it; *ret_alias NULL when none is
+ * asked for. */
+static gboolean
+free_alias(Server *server, const cJSON *body, char **ret_alias, GError **error)
+{
+    const char *name = json_get_string(body, "room_alias_name");
+    g_autoptr(StoreConnection) connection = NULL;
+    g_autoptr(StoredAlias) taken = NULL;
+    g_autofree char *alias = NULL;
+
+    *ret_alias = NULL;
+    if (name == NULL)
+        return TRUE;
+    alias = g_strdup_printf("#%s:%s", name, server->name);
+    if (strchr(name, ':') != NULL || !require_alias(alias, NULL)) {
+        refusal_set(error, 400, "M_INVALID_PARAM",
+                    "room_alias_name must be the part between # and : alone");
+        return FALSE;
+    }
+    connection = store_borrow(server->pool, error);
+    if (connection == NULL || !alias_store_find(connection, alias, &taken, error))
+        return FALSE;
+    if (taken != NULL) {
+        refusal_set(error, 400, "M_ROOM_IN_USE", "A room has the name %s already", alias);
+        return FALSE;
+    }
+    *ret_alias = g_steal_pointer(&alias);
     return TRUE;
 }
 
@@ -344,7 +372,7 @@ add_local_invites(Request *request, RoomsProposal *proposal, const cJSON *body, 
 
 static RoomsProposal *
 make_proposal(Request *request, const cJSON *body, const Preset *preset, const char *version,
-              GError **error)
+              const char *alias, GError **error)
 {
     const char *user_id = request_user_id(request);
     g_autoptr(RoomsProposal) proposal = rooms_proposal_new(NULL, user_id);
@@ -356,6 +384,10 @@ make_proposal(Request *request, const cJSON *body, const Preset *preset, const c
     rooms_proposal_add(proposal, "m.room.member", user_id, join);
     if (!initial_state_sets(body, "m.room.power_levels"))
         rooms_proposal_add(proposal, "m.room.power_levels", "", power_levels_content(body));
+    if (alias != NULL)
+        rooms_proposal_add(proposal, "m.room.canonical_alias", "", object_with("alias", alias));
+    rooms_proposal_set_names(proposal, alias,
+                             g_strcmp0(json_get_string(body, "visibility"), "public") == 0);
     add_preset(proposal, body, preset);
     add_initial_state(proposal, body);
     if (json_get_string(body, "name") != NULL)
@@ -431,8 +463,6 @@ created(const RoomsOutcome *outcome, const GError *error, gpointer data)
     }
 }
 
-Response *room_create_post(Request *request, GError **error);
-
 Response *
 room_create_post(Request *request, GError **error)
 {
@@ -441,6 +471,7 @@ room_create_post(Request *request, GError **error)
     const char *version = json_get_string(body, "room_version");
     const Preset *preset;
     g_autoptr(RoomsProposal) proposal = NULL;
+    g_autofree char *alias = NULL;
     Creation *creation;
     const cJSON *item;
 
@@ -455,7 +486,9 @@ room_create_post(Request *request, GError **error)
                               "This server makes rooms of version %s only",
                               room_version_default()->id);
     preset = find_preset(body, error);
-    proposal = preset != NULL ? make_proposal(request, body, preset, version, error) : NULL;
+    if (preset == NULL || !free_alias(server, body, &alias, error))
+        return NULL;
+    proposal = make_proposal(request, body, preset, version, alias, error);
     if (proposal == NULL)
         return NULL;
     creation = g_new0(Creation, 1);

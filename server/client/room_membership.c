@@ -1,4 +1,5 @@
 /* Who comes and goes: join, invite, leave, kick, ban, unban, forget. */
+#include "server/client/room_alias.h"
 #include "server/client/room_call.h"
 #include "server/client/room_invite.h"
 #include "server/client/room_routes.h"
@@ -25,7 +26,7 @@ answer_room_id(const char *room_id, gint64 position, const GError *error, gpoint
 /* Servers that may know the room: those that the client names, then the inviter's.  Free with
  * g_strfreev. */
 static char **
-servers_to_ask(Request *request, const char *room_id, GError **error)
+servers_to_ask(Request *request, const char *room_id, const char *const *known_by, GError **error)
 {
     Server *server = request_server(request);
     g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
@@ -40,8 +41,10 @@ servers_to_ask(Request *request, const char *room_id, GError **error)
     inviter = invite != NULL ? identifier_server(invite->sender) : NULL;
     if (inviter != NULL)
         g_strv_builder_add(names, inviter);
-    for (guint list = 0; list < 2; list++) {
-        const char *const *via = request_query_all(request, list == 0 ? "via" : "server_name");
+    for (guint list = 0; list < 3; list++) {
+        const char *const *via = list == 0   ? request_query_all(request, "via")
+                                 : list == 1 ? request_query_all(request, "server_name")
+                                             : known_by;
 
         for (guint i = 0; via != NULL && via[i] != NULL && count < VIA_MAX; i++, count++)
             if (g_strcmp0(via[i], inviter) != 0 && g_strcmp0(via[i], server->name) != 0 &&
@@ -64,10 +67,11 @@ content_beside(Request *request, const char *membership, GError **error)
 }
 
 static Response *
-join_from_outside(Request *request, const char *room_id, GError **error)
+join_from_outside(Request *request, const char *room_id, const char *const *known_by,
+                  GError **error)
 {
     Server *server = request_server(request);
-    g_auto(GStrv) via = servers_to_ask(request, room_id, error);
+    g_auto(GStrv) via = servers_to_ask(request, room_id, known_by, error);
     g_autoptr(cJSON) content = NULL;
 
     if (via == NULL)
@@ -85,7 +89,7 @@ join_from_outside(Request *request, const char *room_id, GError **error)
 }
 
 static Response *
-join(Request *request, const char *room_id, GError **error)
+join(Request *request, const char *room_id, const char *const *known_by, GError **error)
 {
     Server *server = request_server(request);
     const char *user_id = request_user_id(request);
@@ -99,7 +103,7 @@ join(Request *request, const char *room_id, GError **error)
     if (!rooms_server_in_room(server->rooms, room_id, server->name, &here, error))
         return NULL;
     if (!here)
-        return join_from_outside(request, room_id, error);
+        return join_from_outside(request, room_id, known_by, error);
     if (!room_membership(server, room_id, user_id, &membership, error))
         return NULL;
     if (g_strcmp0(membership, "join") == 0)
@@ -115,7 +119,47 @@ join(Request *request, const char *room_id, GError **error)
 Response *
 room_join_post(Request *request, GError **error)
 {
-    return join(request, request_path(request, "roomId"), error);
+    return join(request, request_path(request, "roomId"), NULL, error);
+}
+
+/* An alias that was found: the room, and who knows it. */
+typedef struct {
+    char *room_id;
+    char **servers;
+} AliasJoin;
+
+static void
+alias_join_free(gpointer data)
+{
+    AliasJoin *alias_join = data;
+
+    g_free(alias_join->room_id);
+    g_strfreev(alias_join->servers);
+    g_free(alias_join);
+}
+
+static Response *
+join_found(Request *request, gpointer data, GError **error)
+{
+    const AliasJoin *alias_join = data;
+
+    return join(request, alias_join->room_id, (const char *const *)alias_join->servers, error);
+}
+
+static void
+alias_found(const char *room_id, const char *const *servers, const GError *error, gpointer data)
+{
+    Request *request = data;
+    AliasJoin *alias_join;
+
+    if (error != NULL) {
+        request_answer(request, NULL, error);
+        return;
+    }
+    alias_join = g_new0(AliasJoin, 1);
+    alias_join->room_id = g_strdup(room_id);
+    alias_join->servers = g_strdupv((char **)servers);
+    request_continue(request, join_found, alias_join, alias_join_free);
 }
 
 Response *
@@ -123,9 +167,10 @@ room_join_by_alias_post(Request *request, GError **error)
 {
     const char *room = request_path(request, "roomIdOrAlias");
 
-    if (room[0] == '#')
-        return response_error(404, "M_NOT_FOUND", "This server knows no such room alias");
-    return join(request, room, error);
+    if (room[0] != '#')
+        return join(request, room, NULL, error);
+    room_alias_resolve(request_server(request), room, alias_found, request);
+    return RESPONSE_LATER;
 }
 
 /* ---- leave ---- */
@@ -153,7 +198,7 @@ static Response *
 leave_from_outside(Request *request, const char *room_id, GError **error)
 {
     Server *server = request_server(request);
-    g_auto(GStrv) via = servers_to_ask(request, room_id, error);
+    g_auto(GStrv) via = servers_to_ask(request, room_id, NULL, error);
     g_autoptr(cJSON) content = NULL;
 
     if (via == NULL)
@@ -325,32 +370,16 @@ room_unban_post(Request *request, GError **error)
 
 /* ---- forget ---- */
 
-typedef struct {
-    Request *request;
-    char *room_id;
-    char *user_id;
-} Forgetting;
-
 static gboolean
 forget_apply(LaneBatch *batch, gpointer data, GError **error)
 {
-    const Forgetting *forgetting = data;
+    Request *request = data;
+    const char *room_id = request_path(request, "roomId");
+    const char *user_id = request_user_id(request);
 
-    membership_store_forget(batch, forgetting->room_id, forgetting->user_id);
-    lane_batch_log(
-        batch, log_entry_new(LOG_ROOM_FORGOTTEN, forgetting->room_id, forgetting->user_id, NULL));
+    membership_store_forget(batch, room_id, user_id);
+    lane_batch_log(batch, log_entry_new(LOG_ROOM_FORGOTTEN, room_id, user_id, NULL));
     return TRUE;
-}
-
-static void
-forget_done(gpointer data, gint64 position, const GError *error)
-{
-    Forgetting *forgetting = data;
-
-    request_answer(forgetting->request, error == NULL ? response_empty_object() : NULL, error);
-    g_free(forgetting->room_id);
-    g_free(forgetting->user_id);
-    g_free(forgetting);
 }
 
 Response *
@@ -360,7 +389,6 @@ room_forget_post(Request *request, GError **error)
     const char *room_id = request_path(request, "roomId");
     const char *user_id = request_user_id(request);
     g_autofree char *membership = NULL;
-    Forgetting *forgetting;
 
     if (!room_membership(server, room_id, user_id, &membership, error))
         return NULL;
@@ -368,17 +396,7 @@ room_forget_post(Request *request, GError **error)
         return response_empty_object();
     if (!g_str_equal(membership, "leave") && !g_str_equal(membership, "ban"))
         return response_error(400, "M_UNKNOWN", "Leave the room before you forget it");
-    forgetting = g_new0(Forgetting, 1);
-    forgetting->request = request;
-    forgetting->room_id = g_strdup(room_id);
-    forgetting->user_id = g_strdup(user_id);
-    if (!lane_submit(server->lane, forget_apply, forget_done, forgetting, error)) {
-        g_free(forgetting->room_id);
-        g_free(forgetting->user_id);
-        g_free(forgetting);
-        return NULL;
-    }
-    return RESPONSE_LATER;
+    return lane_call(request, forget_apply, request, NULL, error);
 }
 
 /* ---- where the caller is ---- */

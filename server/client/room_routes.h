@@ -31,6 +31,15 @@ Response *room_event_get(Request *request, GError **error);
 Response *room_context_get(Request *request, GError **error);
 Response *room_messages_get(Request *request, GError **error);
 
+Response *room_alias_get(Request *request, GError **error);
+Response *room_alias_put(Request *request, GError **error);
+Response *room_alias_delete(Request *request, GError **error);
+Response *room_aliases_get(Request *request, GError **error);
+Response *room_visibility_get(Request *request, GError **error);
+Response *room_visibility_put(Request *request, GError **error);
+Response *room_directory_get(Request *request, GError **error);
+Response *room_directory_post(Request *request, GError **error);
+
 Response *profile_get(Request *request, GError **error);
 Response *profile_field_get(Request *request, GError **error);
 Response *profile_field_put(Request *request, GError **error);

@@ -225,6 +225,36 @@ class Rooms(unittest.TestCase):
         self.refused(413, "M_TOO_LARGE", self.nora.put, key + "k" * 256, {})
         self.refused(400, "M_BAD_JSON", self.nora.put, key + "f", {"half": 0.5})
 
+    def test_a_room_has_names_and_stands_in_the_directory(self):
+        room_id = self.nora.create_room(preset="public_chat", visibility="public", name="Quay", room_alias_name="quay")
+        alias = "#quay:north.example"
+        path = f"directory/room/{quote(alias)}"
+        self.assertEqual(self.nils.get(path), {"room_id": room_id, "servers": ["north.example"]})
+        self.assertEqual(state_of(self.nora, room_id, "m.room.canonical_alias"), {"alias": alias})
+        self.refused(400, "M_ROOM_IN_USE", self.nils.post, "createRoom", {"room_alias_name": "quay"})
+        self.refused(400, "M_INVALID_PARAM", self.nils.post, "createRoom", {"room_alias_name": "a:b"})
+        self.refused(409, "M_UNKNOWN", self.nora.put, path, {"room_id": room_id})
+        self.refused(404, "M_NOT_FOUND", self.nils.join, "#nowhere:north.example")
+        self.assertEqual(self.nils.join(alias)["room_id"], room_id)
+        listed = {room["room_id"]: room for room in self.sara.get("publicRooms", server="north.example")["chunk"]}
+        self.assertEqual(listed[room_id]["name"], "Quay")
+        self.assertEqual(listed[room_id]["canonical_alias"], alias)
+        self.assertEqual(listed[room_id]["num_joined_members"], 2)
+        self.assertEqual(self.nils.post("publicRooms", {"filter": {"generic_search_term": "QUAY"}})["chunk"][0], listed[room_id])
+        self.assertEqual(self.nils.post("publicRooms", {"filter": {"generic_search_term": "no such"}})["chunk"], [])
+        # A partner's people find it by its name, and so does who joins.
+        self.assertEqual(self.sara.get(path)["room_id"], room_id)
+        self.assertEqual(self.sara.join(alias)["room_id"], room_id)
+        # Whose name it is not may not take it away.
+        self.refused(403, "M_FORBIDDEN", self.nils.request, "DELETE", "/_matrix/client/v3/" + path)
+        self.refused(403, "M_FORBIDDEN", self.nils.put, f"directory/list/room/{quote(room_id)}", {"visibility": "private"})
+        self.refused(400, "M_INVALID_PARAM", self.nora.put, f"directory/room/{quote('#x:south.example')}", {"room_id": room_id})
+        self.nora.put(f"directory/list/room/{quote(room_id)}", {"visibility": "private"})
+        self.assertNotIn(room_id, str(self.nora.get("publicRooms")))
+        self.assertEqual(self.nora.get(f"rooms/{quote(room_id)}/aliases"), {"aliases": [alias]})
+        self.nora.request("DELETE", "/_matrix/client/v3/" + path)
+        self.refused(404, "M_NOT_FOUND", self.nora.get, path)
+
     # ---- across ----
 
     def both_in(self, **body):
