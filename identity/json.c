@@ -640,6 +640,18 @@ json_require_object(const cJSON *object, const char *key, GError **error)
 }
 
 gboolean
+json_optional_object(const cJSON *object, const char *key, const cJSON **ret_value, GError **error)
+{
+    const cJSON *value = json_object_get(object, key);
+    if (value != NULL && !cJSON_IsNull(value) && !cJSON_IsObject(value)) {
+        g_set_error(error, JSON_ERROR, JSON_ERROR_SHAPE, "'%s' must be an object", key);
+        return FALSE;
+    }
+    *ret_value = value != NULL && cJSON_IsObject(value) ? value : NULL;
+    return TRUE;
+}
+
+gboolean
 json_require_integer(const cJSON *object, const char *key, gint64 *ret_value, GError **error)
 {
     if (json_get_integer(object, key, ret_value))

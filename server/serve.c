@@ -18,11 +18,13 @@
 #include "identity/challenge.h"
 #include "identity/clock_rule.h"
 #include "identity/crl_directory.h"
+#include "identity/device_link.h"
 #include "identity/record_key.h"
 #include "identity/revocation.h"
 #include "identity/server_key.h"
 #include "identity/session.h"
 #include "server/certificate/crl_intake.h"
+#include "server/client/device_lists.h"
 #include "server/client/filter.h"
 #include "server/client/room_transactions.h"
 #include "server/client/sync_hub.h"
@@ -550,12 +552,14 @@ start_sync(House *house, GError **error)
     server->unread = unread_new(server);
     server->sync = sync_hub_new(server);
     server->typing = typing_new(wake_room, server->sync);
+    device_link_on_removed(device_lists_removed, server);
     return TRUE;
 }
 
 static void
 free_sync(House *house)
 {
+    device_link_on_removed(NULL, NULL);
     g_clear_pointer(&house->server.typing, typing_free);
     g_clear_pointer(&house->server.sync, sync_hub_free);
     g_clear_pointer(&house->server.unread, unread_free);

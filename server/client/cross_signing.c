@@ -31,8 +31,8 @@ static const struct {
 typedef struct {
     Request *request;
     GBytes *keys[G_N_ELEMENTS(kinds)]; /* NULL: not uploaded */
-    cJSON *stored;         /* what is in force: the maps of a /keys/query answer */
-    char *replaced_master; /* its public key, or NULL */
+    cJSON *stored;                     /* what is in force: the maps of a /keys/query answer */
+    char *replaced_master;             /* its public key, or NULL */
 } Upload;
 
 static void
@@ -93,10 +93,12 @@ check_keys(const cJSON *body, const cJSON *stored, const char *user_id, GError *
         master = stored_key(stored, 0, user_id);
     const char *master_public = master != NULL ? device_keys_cross_signing_public(master) : NULL;
     for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        const cJSON *key = json_get_object(body, kinds[i].member);
-        if (key != NULL && !device_keys_check_cross_signing(
-                               key, user_id, kinds[i].usage,
-                               i == 0 ? NULL : (master_public != NULL ? master_public : ""), error))
+        const cJSON *key = NULL;
+        if (!json_optional_object(body, kinds[i].member, &key, error) ||
+            (key != NULL &&
+             !device_keys_check_cross_signing(
+                 key, user_id, kinds[i].usage,
+                 i == 0 ? NULL : (master_public != NULL ? master_public : ""), error)))
             return FALSE;
     }
     return TRUE;

@@ -178,11 +178,16 @@ Response *
 keys_upload_post(Request *request, GError **error)
 {
     const cJSON *body = request_json(request);
-    const cJSON *device_keys = json_get_object(body, "device_keys");
+    const cJSON *device_keys = NULL;
+    const cJSON *one_time = NULL;
+    const cJSON *fallback = NULL;
     const char *device_id = request_device_id(request);
     g_autoptr(cJSON) stored = NULL;
 
-    if (!stored_device_keys(request, &stored, error))
+    if (!json_optional_object(body, "device_keys", &device_keys, error) ||
+        !json_optional_object(body, "one_time_keys", &one_time, error) ||
+        !json_optional_object(body, "fallback_keys", &fallback, error) ||
+        !stored_device_keys(request, &stored, error))
         return NULL;
     if (device_keys != NULL &&
         !device_keys_check(device_keys, request_user_id(request), device_id, error))
@@ -194,8 +199,8 @@ keys_upload_post(Request *request, GError **error)
         return NULL;
     const cJSON *in_force = device_keys != NULL ? device_keys : stored;
     const char *ed25519 = in_force != NULL ? device_keys_ed25519(in_force, device_id) : NULL;
-    if (!check_one_time(json_get_object(body, "one_time_keys"), ed25519, request, error) ||
-        !check_one_time(json_get_object(body, "fallback_keys"), ed25519, request, error))
+    if (!check_one_time(one_time, ed25519, request, error) ||
+        !check_one_time(fallback, ed25519, request, error))
         return NULL;
     if (device_keys == NULL || (stored != NULL && cJSON_Compare(device_keys, stored, TRUE)))
         return upload_finish(request, NULL, error);

@@ -1,5 +1,6 @@
 /* server/client/keys.c: the routes of end-to-end keys and to-device messages. */
 #include "server/client/cross_signing.h"
+#include "server/client/key_changes.h"
 #include "server/client/key_query.h"
 #include "server/client/key_signatures.h"
 #include "server/client/key_upload.h"
@@ -11,6 +12,8 @@ const Route routes_keys[] = {
      BODY_JSON_KEYS, keys_upload_post},
     {"POST", "/_matrix/client/v3/keys/query", LISTEN_CLIENT, CALLER_USER, RATE_KEYS, BODY_JSON_KEYS,
      keys_query_post},
+    {"GET", "/_matrix/client/v3/keys/changes", LISTEN_CLIENT, CALLER_USER, RATE_KEYS, BODY_NONE,
+     keys_changes_get},
     {"POST", "/_matrix/client/v3/keys/claim", LISTEN_CLIENT, CALLER_USER, RATE_KEYS, BODY_JSON_KEYS,
      keys_claim_post},
     {"POST", "/_matrix/client/v3/keys/signatures/upload", LISTEN_CLIENT, CALLER_USER, RATE_KEYS,

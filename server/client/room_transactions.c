@@ -59,7 +59,9 @@ room_transactions_end(RoomTransactions *transactions, const char *key, const cha
     for (guint i = 0; waiting != NULL && i < waiting->len; i++) {
         Response *response = NULL;
 
-        if (error == NULL) {
+        if (error == NULL && event_id == NULL) {
+            response = response_empty_object();
+        } else if (error == NULL) {
             GString *body = g_string_new("{\"event_id\":");
 
             json_append_string(body, event_id);

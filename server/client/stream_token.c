@@ -30,8 +30,9 @@ char *
 sync_token_format(const SyncToken *token)
 {
     return g_strdup_printf("s%" G_GINT64_FORMAT "_%" G_GINT64_FORMAT "_%" G_GINT64_FORMAT
-                           "_%" G_GINT64_FORMAT,
-                           token->epoch, token->position, token->typing, token->to_device);
+                           "_%" G_GINT64_FORMAT "%s",
+                           token->epoch, token->position, token->typing, token->to_device,
+                           token->unacknowledged ? "a" : "");
 }
 
 gboolean
@@ -41,7 +42,10 @@ sync_token_parse(const char *text, SyncToken *ret_token)
     if (text == NULL || *text++ != 's' || !take_number(&text, &token.epoch) ||
         !take_separator(&text) || !take_number(&text, &token.position) || !take_separator(&text) ||
         !take_number(&text, &token.typing) || !take_separator(&text) ||
-        !take_number(&text, &token.to_device) || *text != '\0' || token.position < 0)
+        !take_number(&text, &token.to_device) || token.position < 0)
+        return FALSE;
+    token.unacknowledged = *text == 'a';
+    if (text[token.unacknowledged ? 1 : 0] != '\0')
         return FALSE;
     *ret_token = token;
     return TRUE;

@@ -13,6 +13,7 @@ typedef struct {
     gint64 position;
     gint64 typing;
     gint64 to_device;
+    gboolean unacknowledged; /* messages came with this token: whoever shows it has had them */
 } SyncToken;
 
 char *sync_token_format(const SyncToken *token);

@@ -8,7 +8,6 @@
 
 #include "identity/seeded_hash.h"
 #include "server/client/account_data.h"
-#include "server/client/key_answers.h"
 #include "server/client/receipts.h"
 #include "server/client/sync_hub.h"
 #include "server/client/sync_private.h"
@@ -18,151 +17,13 @@
 #include "storage/log.h"
 #include "storage/log_ring.h"
 #include "storage/membership_store.h"
-#include "storage/to_device_store.h"
-
-typedef struct {
-    const SyncCall *call;
-    StoreConnection *connection; /* in the snapshot */
-    gint64 since;
-    gint64 until;
-    gboolean whole;         /* initial, or away too long: entries is empty and everything is told */
-    GPtrArray *entries;     /* LogEntry after since */
-    GHashTable *by_room;    /* room id -> GPtrArray of those that are of the room */
-    GPtrArray *memberships; /* StoredMembership of the user */
-    GHashTable *joined;     /* room id -> StoredMembership */
-    GHashTable *account_rooms; /* room ids whose account data changed */
-    GHashTable *changed_users; /* whose devices changed */
-    GHashTable *left_users;
-} Look;
-
-static void
-look_clear(Look *look)
-{
-    g_clear_pointer(&look->entries, g_ptr_array_unref);
-    g_clear_pointer(&look->by_room, g_hash_table_unref);
-    g_clear_pointer(&look->memberships, g_ptr_array_unref);
-    g_clear_pointer(&look->joined, g_hash_table_unref);
-    g_clear_pointer(&look->account_rooms, g_hash_table_unref);
-    g_clear_pointer(&look->changed_users, g_hash_table_unref);
-    g_clear_pointer(&look->left_users, g_hash_table_unref);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Look, look_clear)
-
-/* ---- what there is ---- */
-
-static GHashTable *
-string_set(void)
-{
-    return g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
-}
-
-static gboolean
-read_entries(Look *look, GError **error)
-{
-    look->by_room = g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL,
-                                          (GDestroyNotify)g_ptr_array_unref);
-    if (!look->whole) {
-        look->entries =
-            log_read(look->connection, look->since, look->until, SYNC_ENTRIES_MAX + 1, error);
-        if (look->entries == NULL)
-            return FALSE;
-        look->whole = look->entries->len > SYNC_ENTRIES_MAX;
-    }
-    if (look->whole) {
-        g_clear_pointer(&look->entries, g_ptr_array_unref);
-        look->entries = g_ptr_array_new();
-    }
-    for (guint i = 0; i < look->entries->len; i++) {
-        LogEntry *entry = g_ptr_array_index(look->entries, i);
-        if (entry->room_id == NULL)
-            continue;
-        GPtrArray *of_room = g_hash_table_lookup(look->by_room, entry->room_id);
-        if (of_room == NULL) {
-            of_room = g_ptr_array_new();
-            g_hash_table_insert(look->by_room, entry->room_id, of_room);
-        }
-        g_ptr_array_add(of_room, entry);
-    }
-    return TRUE;
-}
-
-static gboolean
-read_memberships(Look *look, GError **error)
-{
-    const SyncCall *call = look->call;
-    look->memberships = membership_store_rooms(look->connection, call->user_id, NULL, error);
-    if (look->memberships == NULL)
-        return FALSE;
-    look->joined = g_hash_table_new(seeded_str_hash, g_str_equal);
-    g_autoptr(GPtrArray) room_ids = g_ptr_array_new();
-    for (guint i = 0; i < look->memberships->len; i++) {
-        StoredMembership *membership = g_ptr_array_index(look->memberships, i);
-        if (strcmp(membership->membership, "join") != 0)
-            continue;
-        g_hash_table_insert(look->joined, membership->room_id, membership);
-        g_ptr_array_add(room_ids, membership->room_id);
-    }
-    sync_hub_follow(call->server->sync, call->user_id, room_ids, look->until);
-    return TRUE;
-}
-
-static gboolean
-look_begin(Look *look, GError **error)
-{
-    LogHead head;
-    if (!store_begin_snapshot(look->connection, error) ||
-        !log_head_read(look->connection, &head, error))
-        return FALSE;
-    look->until = head.position;
-    look->since = look->call->since.position;
-    look->whole = look->call->initial;
-    look->changed_users = string_set();
-    look->left_users = string_set();
-    if (!read_entries(look, error) || !read_memberships(look, error))
-        return FALSE;
-    g_autoptr(GPtrArray) rooms = account_data_changed_rooms(look->connection, look->call->user_id,
-                                                            look->since, look->until, error);
-    if (rooms == NULL)
-        return FALSE;
-    look->account_rooms = string_set();
-    for (guint i = 0; i < rooms->len; i++)
-        g_hash_table_add(look->account_rooms, g_strdup(g_ptr_array_index(rooms, i)));
-    return TRUE;
-}
-
-/* The entries of @room_id since the token, oldest first; NULL: none. */
-static GPtrArray *
-room_entries(const Look *look, const char *room_id)
-{
-    return g_hash_table_lookup(look->by_room, room_id);
-}
-
-static gboolean
-has_entry(const Look *look, const char *room_id, LogKind kind, const char *user_id)
-{
-    GPtrArray *entries = room_entries(look, room_id);
-    for (guint i = 0; entries != NULL && i < entries->len; i++) {
-        const LogEntry *entry = g_ptr_array_index(entries, i);
-        if (entry->kind == kind && (user_id == NULL || g_strcmp0(entry->user_id, user_id) == 0))
-            return TRUE;
-    }
-    return FALSE;
-}
-
-static void
-append_separated(GString *out, const char *text, gsize length)
-{
-    if (out->len > 0)
-        g_string_append_c(out, ',');
-    g_string_append_len(out, text, (gssize)length);
-}
 
 /* ---- one joined room ---- */
 
 /* Of a page out of the log (newest first) what the user may see, oldest first; ends at the first
  * event that is not to be seen, for what lies before it is not continuous. */
 static gboolean
-take_visible(const Look *look, SyncRoom *room, GPtrArray *page, gboolean newest_first,
+take_visible(const SyncLook *look, SyncRoom *room, GPtrArray *page, gboolean newest_first,
              const char *membership, GError **error)
 {
     const SyncCall *call = look->call;
@@ -204,8 +65,8 @@ position_of(GPtrArray *page, const char *event_id)
 
 /* The newest events of the room in (@after, @until]: the timeline. */
 static gboolean
-read_timeline(const Look *look, SyncRoom *room, gint64 after, gint64 until, const char *membership,
-              GError **error)
+read_timeline(const SyncLook *look, SyncRoom *room, gint64 after, gint64 until,
+              const char *membership, GError **error)
 {
     guint limit = sync_timeline_limit(look->call);
     g_autoptr(GPtrArray) page =
@@ -255,7 +116,7 @@ begins_with_create(const SyncRoom *room)
 /* From the state at @from (NULL: none) to that before the timeline, or after it when the client
  * asks so. */
 static gboolean
-read_state(const Look *look, SyncRoom *room, GBytes *from, gint64 until, GError **error)
+read_state(const SyncLook *look, SyncRoom *room, GBytes *from, gint64 until, GError **error)
 {
     const SyncCall *call = look->call;
     gint64 at =
@@ -291,7 +152,7 @@ read_state(const Look *look, SyncRoom *room, GBytes *from, gint64 until, GError 
 /* Up to five other members, for a room without a name (client-server API, "Calculating the display
  * name for a room"). */
 static gboolean
-read_summary(const Look *look, SyncRoom *room, GError **error)
+read_summary(const SyncLook *look, SyncRoom *room, GError **error)
 {
     gint64 joined = 0;
     gint64 invited = 0;
@@ -322,7 +183,7 @@ read_summary(const Look *look, SyncRoom *room, GError **error)
 }
 
 static gboolean
-read_unread(const Look *look, SyncRoom *room, GError **error)
+read_unread(const SyncLook *look, SyncRoom *room, GError **error)
 {
     return unread_count(look->call->server, look->connection, room->room_id, look->call->user_id,
                         look->until, &room->notifications, &room->highlights, error);
@@ -330,7 +191,7 @@ read_unread(const Look *look, SyncRoom *room, GError **error)
 
 /* What is not of the timeline: receipts, typing, account data.  @after 0: all of it. */
 static gboolean
-read_extras(const Look *look, SyncRoom *room, gint64 after, GError **error)
+read_extras(const SyncLook *look, SyncRoom *room, gint64 after, GError **error)
 {
     const SyncCall *call = look->call;
     Typing *typing = call->server->typing;
@@ -343,33 +204,8 @@ read_extras(const Look *look, SyncRoom *room, gint64 after, GError **error)
                                call->filter->room_account_data, room->account_data, error);
 }
 
-/* Members who came or went since the token: whose devices the user must look up, or may forget. */
-static void
-note_members(Look *look, const char *room_id)
-{
-    GPtrArray *entries = room_entries(look, room_id);
-    for (guint i = 0; entries != NULL && i < entries->len; i++) {
-        const LogEntry *entry = g_ptr_array_index(entries, i);
-        if (entry->user_id != NULL && (entry->kind == LOG_DEVICE_LIST || entry->kind == LOG_EVENT))
-            g_hash_table_add(look->changed_users, g_strdup(entry->user_id));
-    }
-}
-
-static gboolean
-note_all_members(Look *look, const char *room_id, GError **error)
-{
-    g_autoptr(GPtrArray) members =
-        membership_store_members(look->connection, room_id, "join", NULL, SYNC_USERS_MAX, error);
-    if (members == NULL)
-        return FALSE;
-    for (guint i = 0; i < members->len; i++)
-        g_hash_table_add(look->changed_users,
-                         g_strdup(((StoredMembership *)g_ptr_array_index(members, i))->user_id));
-    return TRUE;
-}
-
 static SyncRoom *
-joined_room(Look *look, const StoredMembership *membership, GError **error)
+joined_room(SyncLook *look, const StoredMembership *membership, GError **error)
 {
     const SyncCall *call = look->call;
     const char *room_id = membership->room_id;
@@ -379,9 +215,7 @@ joined_room(Look *look, const StoredMembership *membership, GError **error)
 
     if (!call->initial) {
         g_autofree char *then = NULL;
-        if (!log_state_root_at(look->connection, room_id, look->since, &root_since, error) ||
-            (root_since != NULL && !rooms_membership_at(call->server->rooms, room_id, root_since,
-                                                        call->user_id, &then, error)))
+        if (!sync_look_membership_then(look, room_id, call->user_id, &root_since, &then, error))
             return NULL;
         newly = g_strcmp0(then, "join") != 0;
     }
@@ -390,18 +224,29 @@ joined_room(Look *look, const StoredMembership *membership, GError **error)
         !read_state(look, room, full ? NULL : root_since, look->until, error) ||
         !read_extras(look, room, newly ? 0 : look->since, error) ||
         !read_unread(look, room, error) ||
-        ((full || look->whole || has_entry(look, room_id, LOG_EVENT, NULL)) &&
+        ((full || look->whole || sync_look_has_entry(look, room_id, LOG_EVENT, NULL)) &&
          (full || room->timeline->len > 0 || room->state->len > 0) &&
          !read_summary(look, room, error)))
         return NULL;
-    if (newly && !call->initial && !note_all_members(look, room_id, error))
-        return NULL;
-    note_members(look, room_id);
     return g_steal_pointer(&room);
 }
 
+/* From now on the hub follows the user's rooms. */
+static void
+follow(const SyncLook *look)
+{
+    g_autoptr(GPtrArray) room_ids = g_ptr_array_new();
+    GHashTableIter iterator;
+    gpointer room_id = NULL;
+
+    g_hash_table_iter_init(&iterator, look->joined);
+    while (g_hash_table_iter_next(&iterator, &room_id, NULL))
+        g_ptr_array_add(room_ids, room_id);
+    sync_hub_follow(look->call->server->sync, look->call->user_id, room_ids, look->until);
+}
+
 static gboolean
-append_joined(Look *look, GString *out, GError **error)
+append_joined(SyncLook *look, GString *out, GError **error)
 {
     const SyncCall *call = look->call;
     for (guint i = 0; i < look->memberships->len; i++) {
@@ -409,7 +254,8 @@ append_joined(Look *look, GString *out, GError **error)
         if (strcmp(membership->membership, "join") != 0 ||
             !filter_wants_room(call->filter, membership->room_id))
             continue;
-        if (!look->whole && !call->full_state && room_entries(look, membership->room_id) == NULL &&
+        if (!look->whole && !call->full_state &&
+            sync_look_room_entries(look, membership->room_id) == NULL &&
             !g_hash_table_contains(look->account_rooms, membership->room_id) &&
             !typing_changed(call->server->typing, membership->room_id, call->since.typing))
             continue;
@@ -429,7 +275,7 @@ append_joined(Look *look, GString *out, GError **error)
 /* ---- rooms left and invites ---- */
 
 static gboolean
-left_room(Look *look, const StoredMembership *membership, GString *out, GError **error)
+left_room(SyncLook *look, const StoredMembership *membership, GString *out, GError **error)
 {
     const SyncCall *call = look->call;
     g_autoptr(SyncRoom) room = sync_room_new(membership->room_id);
@@ -453,23 +299,8 @@ left_room(Look *look, const StoredMembership *membership, GString *out, GError *
     return sync_room_append(call, room, FALSE, out, error);
 }
 
-/* Of a room left: users who are not met elsewhere any more. */
 static gboolean
-note_left(Look *look, const char *room_id, GError **error)
-{
-    g_autoptr(GPtrArray) members =
-        membership_store_members(look->connection, room_id, "join", NULL, SYNC_USERS_MAX, error);
-    if (members == NULL)
-        return FALSE;
-    for (guint i = 0; i < members->len; i++) {
-        const StoredMembership *member = g_ptr_array_index(members, i);
-        g_hash_table_add(look->changed_users, g_strdup(member->user_id));
-    }
-    return TRUE;
-}
-
-static gboolean
-append_left(Look *look, GString *out, GError **error)
+append_left(SyncLook *look, GString *out, GError **error)
 {
     const SyncCall *call = look->call;
     for (guint i = 0; i < look->memberships->len; i++) {
@@ -479,10 +310,10 @@ append_left(Look *look, GString *out, GError **error)
         if (!left || membership->forgotten ||
             !filter_wants_room(call->filter, membership->room_id) ||
             (call->initial && !call->filter->include_leave) ||
-            (!look->whole && !has_entry(look, membership->room_id, LOG_EVENT, call->user_id)))
+            (!look->whole &&
+             !sync_look_has_entry(look, membership->room_id, LOG_EVENT, call->user_id)))
             continue;
-        if (!left_room(look, membership, out, error) ||
-            (!call->initial && !note_left(look, membership->room_id, error)))
+        if (!left_room(look, membership, out, error))
             return FALSE;
     }
     return TRUE;
@@ -496,7 +327,8 @@ static const char *const stripped_types[] = {
 
 /* Stripped state of a room that this server is in. */
 static gboolean
-append_local_invite(Look *look, const StoredMembership *membership, GString *out, GError **error)
+append_local_invite(SyncLook *look, const StoredMembership *membership, GString *out,
+                    GError **error)
 {
     Rooms *rooms = look->call->server->rooms;
     g_autoptr(GBytes) root = NULL;
@@ -529,7 +361,7 @@ append_local_invite(Look *look, const StoredMembership *membership, GString *out
 }
 
 static gboolean
-begin_invite(const Look *look, const char *room_id, GString *out)
+begin_invite(const SyncLook *look, const char *room_id, GString *out)
 {
     if (!filter_wants_room(look->call->filter, room_id))
         return FALSE;
@@ -542,7 +374,7 @@ begin_invite(const Look *look, const char *room_id, GString *out)
 
 /* Invites by partners: the stripped state as it came, and the invite. */
 static gboolean
-append_partner_invites(Look *look, GString *out, GError **error)
+append_partner_invites(SyncLook *look, GString *out, GError **error)
 {
     g_autoptr(GPtrArray) invites =
         membership_store_invites(look->connection, look->call->user_id, error);
@@ -551,7 +383,8 @@ append_partner_invites(Look *look, GString *out, GError **error)
     for (guint i = 0; i < invites->len; i++) {
         const StoredInvite *invite = g_ptr_array_index(invites, i);
         gsize length = 0;
-        if (!look->whole && !has_entry(look, invite->room_id, LOG_INVITE, look->call->user_id))
+        if (!look->whole &&
+            !sync_look_has_entry(look, invite->room_id, LOG_INVITE, look->call->user_id))
             continue;
         const RoomVersion *version = room_version_find(invite->room_version);
         g_autoptr(Pdu) pdu =
@@ -573,13 +406,13 @@ append_partner_invites(Look *look, GString *out, GError **error)
 }
 
 static gboolean
-append_invites(Look *look, GString *out, GError **error)
+append_invites(SyncLook *look, GString *out, GError **error)
 {
     for (guint i = 0; i < look->memberships->len; i++) {
         const StoredMembership *membership = g_ptr_array_index(look->memberships, i);
         if (strcmp(membership->membership, "invite") != 0 ||
             (!look->whole &&
-             !has_entry(look, membership->room_id, LOG_EVENT, look->call->user_id)) ||
+             !sync_look_has_entry(look, membership->room_id, LOG_EVENT, look->call->user_id)) ||
             !begin_invite(look, membership->room_id, out))
             continue;
         if (!append_local_invite(look, membership, out, error))
@@ -592,7 +425,7 @@ append_invites(Look *look, GString *out, GError **error)
 /* Invites from partners that ended: rooms that the user left, with nothing to show. @invites: those
  * that stand. */
 static void
-append_ended_invites(const Look *look, const GString *invites, GString *out)
+append_ended_invites(const SyncLook *look, const GString *invites, GString *out)
 {
     for (guint i = 0; i < look->entries->len; i++) {
         const LogEntry *entry = g_ptr_array_index(look->entries, i);
@@ -611,120 +444,6 @@ append_ended_invites(const Look *look, const GString *invites, GString *out)
                                "\"limited\":false},\"account_data\":{\"events\":[]}}",
                                key->str);
     }
-}
-
-/* ---- devices ---- */
-
-static gboolean
-append_to_device(const Look *look, SyncToken *next, GString *out, GError **error)
-{
-    const SyncCall *call = look->call;
-    g_autoptr(StoreRows) rows =
-        to_device_store_read(look->connection, call->user_id, call->device_id,
-                             call->since.to_device, look->until, SYNC_TO_DEVICE_MAX, error);
-    if (rows == NULL)
-        return FALSE;
-    guint count = store_rows_count(rows);
-    next->to_device =
-        count == SYNC_TO_DEVICE_MAX ? store_rows_integer(rows, count - 1, 0) : look->until;
-    for (guint row = 0; row < count; row++) {
-        gsize length = 0;
-        const char *event = store_rows_data(rows, row, 1, &length);
-        append_separated(out, event, length);
-    }
-    return TRUE;
-}
-
-static void
-append_users(GHashTable *users, GString *out)
-{
-    GHashTableIter iterator;
-    gpointer user_id = NULL;
-    gboolean first = TRUE;
-    g_hash_table_iter_init(&iterator, users);
-    while (g_hash_table_iter_next(&iterator, &user_id, NULL)) {
-        if (!first)
-            g_string_append_c(out, ',');
-        first = FALSE;
-        json_append_string(out, user_id);
-    }
-}
-
-/* After a long absence: everybody whom the user meets may have changed devices. */
-static gboolean
-note_everybody(Look *look, GError **error)
-{
-    g_autoptr(GPtrArray) users = membership_store_users_sharing(
-        look->connection, look->call->user_id, FALSE, SYNC_USERS_MAX, error);
-    if (users == NULL)
-        return FALSE;
-    for (guint i = 0; i < users->len; i++)
-        g_hash_table_add(look->changed_users, g_strdup(g_ptr_array_index(users, i)));
-    return TRUE;
-}
-
-/* Users that changed but share no room any more have left; the user's own devices always count. */
-static gboolean
-sort_device_lists(Look *look, GError **error)
-{
-    const char *own = look->call->user_id;
-    GHashTableIter iterator;
-    gpointer user_id = NULL;
-
-    if (look->call->initial) { /* the client looks everybody up by itself */
-        g_hash_table_remove_all(look->changed_users);
-        return TRUE;
-    }
-    if (look->whole && !note_everybody(look, error))
-        return FALSE;
-
-    for (guint i = 0; i < look->entries->len; i++) {
-        const LogEntry *entry = g_ptr_array_index(look->entries, i);
-        if (entry->kind == LOG_DEVICE_LIST && g_strcmp0(entry->user_id, own) == 0)
-            g_hash_table_add(look->changed_users, g_strdup(own));
-    }
-    g_hash_table_iter_init(&iterator, look->changed_users);
-    while (g_hash_table_iter_next(&iterator, &user_id, NULL)) {
-        gboolean share = TRUE;
-        if (strcmp(user_id, own) != 0 &&
-            !membership_store_share_room(look->connection, own, user_id, &share, error))
-            return FALSE;
-        if (share)
-            continue;
-        g_hash_table_add(look->left_users, g_strdup(user_id));
-        g_hash_table_iter_remove(&iterator);
-    }
-    return TRUE;
-}
-
-char *
-sync_key_counts(const SyncCall *call, StoreConnection *connection, GError **error)
-{
-    g_autoptr(StoreConnection) borrowed = NULL;
-    guint changes = 0;
-    char *kept = sync_hub_key_counts(call->server->sync, call->user_id, call->device_id, &changes);
-    if (kept != NULL)
-        return kept;
-    if (connection == NULL)
-        connection = borrowed = store_borrow(call->server->pool, error);
-    if (connection == NULL)
-        return NULL;
-    g_autoptr(cJSON) counts =
-        key_answers_one_time_counts(connection, call->user_id, call->device_id, error);
-    g_autoptr(cJSON) unused =
-        counts != NULL
-            ? key_answers_unused_fallback(connection, call->user_id, call->device_id, error)
-            : NULL;
-    GString *out = g_string_new("\"device_one_time_keys_count\":");
-    gboolean made = unused != NULL && json_canonical_append(out, counts, error);
-    if (made) {
-        g_string_append(out, ",\"device_unused_fallback_key_types\":");
-        made = json_canonical_append(out, unused, error);
-    }
-    if (made)
-        sync_hub_keep_key_counts(call->server->sync, call->user_id, call->device_id, changes,
-                                 out->str);
-    return g_string_free(out, !made);
 }
 
 /* ---- the whole ---- */
@@ -767,7 +486,7 @@ parts_clear(Parts *parts)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Parts, parts_clear)
 
 static GString *
-put_together(const Look *look, const Parts *parts, const SyncToken *next, GError **error)
+put_together(const SyncLook *look, const Parts *parts, const SyncToken *next, GError **error)
 {
     g_autofree char *counts = sync_key_counts(look->call, look->connection, error);
     if (counts == NULL)
@@ -785,42 +504,33 @@ put_together(const Look *look, const Parts *parts, const SyncToken *next, GError
     g_string_append_len(out, parts->account_data->str, (gssize)parts->account_data->len);
     g_string_append(out, "]},\"presence\":{\"events\":[]},\"to_device\":{\"events\":[");
     g_string_append_len(out, parts->to_device->str, (gssize)parts->to_device->len);
-    g_string_append(out, "]},\"device_lists\":{\"changed\":[");
-    append_users(look->changed_users, out);
-    g_string_append(out, "],\"left\":[");
-    append_users(look->left_users, out);
-    g_string_append(out, "]}}");
+    g_string_append(out, "]},\"device_lists\":{");
+    sync_append_device_lists(look, out);
+    g_string_append(out, "}}");
     return out;
-}
-
-/* What the device has had leaves its inbox; a statement of its own before the snapshot. */
-static gboolean
-acknowledge_to_device(const SyncCall *call, StoreConnection *connection, GError **error)
-{
-    return call->initial || call->since.to_device == 0 ||
-           to_device_store_acknowledge(connection, call->user_id, call->device_id,
-                                       call->since.to_device, error);
 }
 
 gboolean
 sync_from_database(const SyncCall *call, GString **ret_answer, SyncToken *ret_next, GError **error)
 {
     g_autoptr(StoreConnection) connection = store_borrow(call->server->pool, error);
-    g_auto(Look) look = {.call = call, .connection = connection};
+    g_auto(SyncLook) look = {.call = call, .connection = connection};
     g_auto(Parts) parts = {g_string_new(NULL), g_string_new(NULL), g_string_new(NULL),
                            g_string_new(NULL), g_string_new(NULL)};
     /* Read before the snapshot: what changes in between is told again, never missed. */
     SyncToken next = {.epoch = log_ring_head(call->server->ring).epoch,
                       .typing = typing_version(call->server->typing)};
 
-    if (connection == NULL || !acknowledge_to_device(call, connection, error) ||
-        !look_begin(&look, error) || !append_joined(&look, parts.join, error) ||
+    if (connection == NULL || !sync_acknowledge_to_device(call, connection, error) ||
+        !sync_look_begin(&look, error) || !append_joined(&look, parts.join, error) ||
         !append_left(&look, parts.leave, error) || !append_invites(&look, parts.invite, error) ||
         !account_data_append(connection, call->user_id, NULL, look.since, look.until,
                              call->filter->account_data, parts.account_data, error) ||
-        !append_to_device(&look, &next, parts.to_device, error) || !sort_device_lists(&look, error))
+        !sync_append_to_device(&look, &next, parts.to_device, error) ||
+        !sync_note_device_lists(&look, error))
         return FALSE;
     append_ended_invites(&look, parts.invite, parts.leave);
+    follow(&look);
     next.position = look.until;
     *ret_next = next;
     *ret_answer = NULL;

@@ -101,11 +101,11 @@ sync_from_memory(const SyncCall *call, GString **ret_answer, SyncToken *ret_next
     g_autoptr(GPtrArray) entries = NULL;
     gint64 until = 0;
 
-    if (call->since.to_device < call->since.position ||
+    if (call->since.to_device < call->since.position || call->since.unacknowledged ||
         call->since.typing != typing_version(call->server->typing) ||
         !sync_hub_collect(hub, call->user_id, call->since.position, &entries, &until))
         return FALSE;
-    *ret_next = (SyncToken){call->since.epoch, until, call->since.typing, until};
+    *ret_next = (SyncToken){call->since.epoch, until, call->since.typing, until, FALSE};
     *ret_answer = NULL;
     if (entries->len == 0)
         return TRUE;

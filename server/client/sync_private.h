@@ -2,7 +2,9 @@
  *
  *   sync.c         the handler: reads the query, answers, parks, answers again
  *   sync_memory.c  the answer out of the hub's memory: plain messages
- *   sync_answer.c  the answer out of the database: one snapshot, everything
+ *   sync_look.c    one snapshot of the database
+ *   sync_answer.c  the answer out of it: everything
+ *   sync_devices.c the part of it that is about devices: inbox, device lists, counts of keys
  *   sync_room.c    one joined, invited or left room of it
  */
 #pragma once
@@ -12,6 +14,7 @@
 #include "server/client/stream_token.h"
 #include "server/http/request.h"
 #include "server/server.h"
+#include "storage/log.h"
 
 #define SYNC_TIMELINE_MAX 100u
 #define SYNC_TO_DEVICE_MAX 100
@@ -30,6 +33,46 @@ typedef struct {
     SyncToken since;
     gint64 deadline_ms; /* on the interval clock */
 } SyncCall;
+
+/* One look into the database, in a snapshot. */
+typedef struct {
+    const SyncCall *call;
+    StoreConnection *connection; /* in the snapshot */
+    gint64 since;
+    gint64 until;           /* 0 before the look begins: up to the head */
+    gboolean whole;         /* initial, or away too long: entries is empty and everything is told */
+    GPtrArray *entries;     /* LogEntry after since */
+    GHashTable *by_room;    /* room id -> GPtrArray of those that are of the room */
+    GPtrArray *memberships; /* StoredMembership of the user, as they are at the head */
+    GHashTable *joined;     /* room id -> StoredMembership */
+    GHashTable *account_rooms; /* room ids whose account data changed */
+    GHashTable *changed_users; /* whose devices changed: sync_note_device_lists() */
+    GHashTable *left_users;    /* who is met no more */
+} SyncLook;
+
+/* Opens the snapshot on look->connection; look->call and, if it is not to be the head, look->until
+ * are set before. */
+gboolean sync_look_begin(SyncLook *look, GError **error);
+void sync_look_clear(SyncLook *look);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SyncLook, sync_look_clear)
+/* The entries of @room_id since the token, oldest first; NULL: none. */
+GPtrArray *sync_look_room_entries(const SyncLook *look, const char *room_id);
+/* @user_id NULL: anybody's. */
+gboolean
+sync_look_has_entry(const SyncLook *look, const char *room_id, LogKind kind, const char *user_id);
+/* The membership at the token, and the root of the state then (may be NULL). */
+gboolean sync_look_membership_then(const SyncLook *look, const char *room_id, const char *user_id,
+                                   GBytes **ret_root, char **ret_membership, GError **error);
+
+/* Fill look->changed_users and look->left_users. */
+gboolean sync_note_device_lists(SyncLook *look, GError **error);
+/* "changed":[…],"left":[…] */
+void sync_append_device_lists(const SyncLook *look, GString *out);
+/* The next messages of the device's inbox; @next moves on over them. */
+gboolean sync_append_to_device(const SyncLook *look, SyncToken *next, GString *out, GError **error);
+/* What the device has had leaves its inbox. */
+gboolean
+sync_acknowledge_to_device(const SyncCall *call, StoreConnection *connection, GError **error);
 
 /* One room on its way into the answer. */
 typedef struct {

@@ -6,6 +6,7 @@
 #include "identity/clock.h"
 #include "identity/refusal.h"
 #include "identity/seeded_hash.h"
+#include "server/client/room_transactions.h"
 #include "server/server.h"
 #include "storage/device_store.h"
 #include "storage/event_store.h"
@@ -13,6 +14,7 @@
 
 /* What a partner takes as one EDU; a PDU's limit serves for it too. */
 #define TO_DEVICE_EDU_BYTES_MAX 65536u
+#define TXN_ID_BYTES_MAX 255
 
 static const char *
 server_of(const char *user_id)
@@ -91,6 +93,7 @@ direct_edu(const char *sender, const char *type, const cJSON *of_server, GError 
 typedef struct {
     Request *request;
     GHashTable *edus; /* server name -> GBytes */
+    char *key;        /* of the transaction under way */
 } Sending;
 
 static void
@@ -98,7 +101,15 @@ sending_free(gpointer data)
 {
     Sending *sending = data;
     g_hash_table_unref(sending->edus);
+    g_free(sending->key);
     g_free(sending);
+}
+
+/* A transaction id counts for one path (client-server API, "Transaction identifiers"). */
+static char *
+transaction_scope(const Request *request)
+{
+    return g_strjoin("/", "sendToDevice", request_path(request, "eventType"), NULL);
 }
 
 static gboolean
@@ -118,9 +129,9 @@ sending_apply(LaneBatch *batch, gpointer data, GError **error)
     g_hash_table_iter_init(&iterator, sending->edus);
     while (g_hash_table_iter_next(&iterator, &name, &edu))
         delivery_queue_edu(batch, server->delivery, name, edu);
+    g_autofree char *scope = transaction_scope(request);
     event_store_record_transaction(batch, request_user_id(request), request_device_id(request),
-                                   "sendToDevice", request_path(request, "txnId"), "",
-                                   clock_wall_ms());
+                                   scope, request_path(request, "txnId"), "", clock_wall_ms());
     return TRUE;
 }
 
@@ -128,7 +139,11 @@ static void
 sending_done(gpointer data, gint64 position, const GError *error)
 {
     Sending *sending = data;
+    RoomTransactions *transactions = request_server(sending->request)->room_transactions;
+    g_autofree char *key = g_steal_pointer(&sending->key);
+
     request_answer(sending->request, error == NULL ? response_empty_object() : NULL, error);
+    room_transactions_end(transactions, key, NULL, error);
 }
 
 static gboolean
@@ -161,45 +176,79 @@ check_and_sort(const cJSON *messages, const char *own_name, GHashTable *remote, 
     return TRUE;
 }
 
-Response *
-send_to_device_put(Request *request, GError **error)
+/* What goes to partners, ready to be queued. */
+static Sending *
+sending_new(Request *request, GHashTable *remote, GError **error)
 {
-    Server *server = request_server(request);
-    const char *user_id = request_user_id(request);
-    const char *type = request_path(request, "eventType");
-    const cJSON *messages = json_require_object(request_json(request), "messages", error);
-    g_autoptr(GHashTable) remote =
-        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)cJSON_Delete);
-    g_autofree char *seen = NULL;
-
-    if (messages == NULL || !check_and_sort(messages, server->name, remote, error))
-        return NULL;
-    {
-        g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
-        if (connection == NULL || !event_store_find_transaction(
-                                      connection, user_id, request_device_id(request),
-                                      "sendToDevice", request_path(request, "txnId"), &seen, error))
-            return NULL;
-    }
-    if (seen != NULL)
-        return response_empty_object();
-
     Sending *sending = g_new0(Sending, 1);
+    GHashTableIter iterator;
+    gpointer name = NULL;
+    gpointer of_server = NULL;
+
     sending->request = request;
     sending->edus =
         g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
     request_keep(request, sending, sending_free);
-    GHashTableIter iterator;
-    gpointer name = NULL;
-    gpointer of_server = NULL;
     g_hash_table_iter_init(&iterator, remote);
     while (g_hash_table_iter_next(&iterator, &name, &of_server)) {
-        GBytes *edu = direct_edu(user_id, type, of_server, error);
+        GBytes *edu = direct_edu(request_user_id(request), request_path(request, "eventType"),
+                                 of_server, error);
         if (edu == NULL)
             return NULL;
         g_hash_table_insert(sending->edus, g_strdup(name), edu);
     }
-    if (!lane_submit(server->lane, sending_apply, sending_done, sending, error))
+    return sending;
+}
+
+/* TRUE and *ret_seen: was committed before. */
+static gboolean
+find_earlier(const Request *request, gboolean *ret_seen, GError **error)
+{
+    g_autofree char *scope = transaction_scope(request);
+    g_autofree char *earlier = NULL;
+    g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
+
+    if (connection == NULL || !event_store_find_transaction(
+                                  connection, request_user_id(request), request_device_id(request),
+                                  scope, request_path(request, "txnId"), &earlier, error))
+        return FALSE;
+    *ret_seen = earlier != NULL;
+    return TRUE;
+}
+
+Response *
+send_to_device_put(Request *request, GError **error)
+{
+    Server *server = request_server(request);
+    const char *txn_id = request_path(request, "txnId");
+    const cJSON *messages = json_require_object(request_json(request), "messages", error);
+    g_autoptr(GHashTable) remote =
+        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)cJSON_Delete);
+    g_autofree char *scope = transaction_scope(request);
+    g_autofree char *key =
+        g_strjoin("\n", request_user_id(request), request_device_id(request), scope, txn_id, NULL);
+    g_autoptr(GError) failure = NULL;
+    gboolean seen = FALSE;
+
+    if (messages == NULL || !check_and_sort(messages, server->name, remote, error))
         return NULL;
-    return RESPONSE_LATER;
+    if (strlen(txn_id) > TXN_ID_BYTES_MAX)
+        return response_error(400, "M_INVALID_PARAM", "A transaction ID may have at most %d bytes",
+                              TXN_ID_BYTES_MAX);
+    Sending *sending = sending_new(request, remote, error);
+    if (sending == NULL)
+        return NULL;
+    if (!room_transactions_begin(server->room_transactions, key, request))
+        return RESPONSE_LATER;
+    if (find_earlier(request, &seen, &failure) && !seen) {
+        sending->key = g_strdup(key);
+        if (lane_submit(server->lane, sending_apply, sending_done, sending, &failure))
+            return RESPONSE_LATER;
+    }
+    room_transactions_end(server->room_transactions, key, NULL, failure);
+    if (failure != NULL) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    return response_empty_object();
 }

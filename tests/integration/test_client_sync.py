@@ -161,10 +161,8 @@ class Sync(unittest.TestCase):
                 with self.assertRaises(Refused) as caught:
                     beside.result()
                 self.assertEqual(caught.exception.status, 401)
-            else:
-                self.assertTrue(beside.is_waiting())
-                other.create_room()
-                beside.result()
+            else:  # the other device learns that one is gone
+                self.assertEqual(beside.result()["device_lists"]["changed"], [person.user_id])
 
     # ---- gaps ----
 

@@ -5,15 +5,20 @@ static void
 test_sync_token_comes_back(void)
 {
     const SyncToken tokens[] = {
-        {0, 0, 0, 0}, {1, 2, 3, 4}, {7, G_MAXINT64 - 1, G_MAXINT64 - 1, 0}, {1, 5, -3, 5}};
+        {0, 0, 0, 0, FALSE},
+        {1, 2, 3, 4, TRUE},
+        {7, G_MAXINT64 - 1, G_MAXINT64 - 1, 0, FALSE},
+        {1, 5, -3, 5, TRUE},
+    };
     for (guint i = 0; i < G_N_ELEMENTS(tokens); i++) {
         g_autofree char *text = sync_token_format(&tokens[i]);
-        SyncToken read = {-1, -1, -1, -1};
+        SyncToken read = {-1, -1, -1, -1, FALSE};
         g_assert_true(sync_token_parse(text, &read));
         g_assert_cmpint(read.epoch, ==, tokens[i].epoch);
         g_assert_cmpint(read.position, ==, tokens[i].position);
         g_assert_cmpint(read.typing, ==, tokens[i].typing);
         g_assert_cmpint(read.to_device, ==, tokens[i].to_device);
+        g_assert_cmpint(read.unacknowledged, ==, tokens[i].unacknowledged);
     }
 }
 
@@ -42,9 +47,12 @@ test_other_texts_are_no_sync_tokens(void)
         "-",
         "s-",
         "s1_2_3_4_5",
+        "s1_2_3_4aa",
+        "s1_2_3_4b",
+        "s1_2_3a_4",
     };
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
-        SyncToken token = {-1, -1, -1, -1};
+        SyncToken token = {-1, -1, -1, -1, FALSE};
         g_test_message("%s", texts[i]);
         g_assert_false(sync_token_parse(texts[i], &token));
         g_assert_cmpint(token.epoch, ==, -1); /* left alone */
