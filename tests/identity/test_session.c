@@ -865,6 +865,35 @@ test_an_interactive_proof_is_for_one_request(Fixture *fixture, gconstpointer dat
                   !passed);
 }
 
+static void
+test_interactive_proofs_are_bounded(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(SessionTokens) tokens = log_in(fixture, "anna", "MANY", FALSE);
+    g_autoptr(GBytes) request = g_bytes_new_static("request", 7);
+    g_autoptr(Session) session = NULL;
+    g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, &error);
+    gboolean open = TRUE;
+    g_autofree char *first = NULL;
+
+    g_assert_true(sessions_authenticate(fixture->sessions, tokens->access_token, &session, &error));
+    g_assert_true(uia_begin(fixture->sessions, connection, session, "x", request, &first, &error));
+    for (guint i = 1; i < UIA_PER_SESSION_MAX; i++) {
+        g_autofree char *id = NULL;
+        clock_shift_for_tests(i);
+        g_assert_true(uia_begin(fixture->sessions, connection, session, "x", request, &id, &error));
+    }
+    g_assert_true(
+        uia_is_open(fixture->sessions, connection, session, first, request, &open, &error));
+    g_assert_true(open);
+    g_autofree char *last = NULL;
+    clock_shift_for_tests(1000);
+    g_assert_true(uia_begin(fixture->sessions, connection, session, "x", request, &last, &error));
+    g_assert_true(
+        uia_is_open(fixture->sessions, connection, session, first, request, &open, &error));
+    g_assert_false(open);
+}
+
 #define ADD(path, function) g_test_add(path, Fixture, NULL, fixture_open, function, fixture_close)
 
 int
@@ -911,6 +940,7 @@ main(int argc, char **argv)
     ADD("/login token/good for 30 s", test_a_login_token_is_good_for_30_seconds);
     ADD("/login token/rows by hand open nothing", test_a_login_token_row_by_hand_opens_nothing);
     ADD("/login token/of a suspended person", test_a_login_token_of_a_suspended_person);
+    ADD("/interactive/bounded", test_interactive_proofs_are_bounded);
     ADD("/interactive/for one request", test_an_interactive_proof_is_for_one_request);
     int status = g_test_run();
     test_agency_free(agency);

@@ -262,6 +262,28 @@ test_a_challenge_is_for_one_server_purpose_and_minute(void)
     challenges_free(challenges);
 }
 
+/* Burnt nonces are kept until they expire, so many and no more; issuing costs nothing. */
+static void
+test_burnt_nonces_are_bounded(void)
+{
+    g_autoptr(TokenKey) key = fresh_key();
+    g_autoptr(GError) error = NULL;
+    Challenges *challenges = challenges_new(key);
+    g_autofree char *waiting = challenges_issue(challenges, CHALLENGE_PURPOSE_LOGIN);
+
+    for (guint i = 0; i < CHALLENGE_BURNT_MAX; i++) {
+        g_autofree char *nonce = challenges_issue(challenges, CHALLENGE_PURPOSE_LOGIN);
+        g_assert_true(challenges_burn(challenges, nonce, CHALLENGE_PURPOSE_LOGIN, NULL));
+    }
+    g_assert_false(challenges_burn(challenges, waiting, CHALLENGE_PURPOSE_LOGIN, &error));
+    g_assert_true(g_error_matches(error, REFUSAL, 503));
+    clock_shift_for_tests(CHALLENGE_LIFE_MS + 2000);
+    g_autofree char *later = challenges_issue(challenges, CHALLENGE_PURPOSE_LOGIN);
+    g_assert_true(challenges_burn(challenges, later, CHALLENGE_PURPOSE_LOGIN, NULL));
+    clock_shift_for_tests(0);
+    challenges_free(challenges);
+}
+
 static void
 test_what_is_signed_is_read_strictly(void)
 {
@@ -311,6 +333,7 @@ main(int argc, char **argv)
     g_test_add_func("/challenge/relayed", test_a_relayed_challenge_is_refused_and_burnt);
     g_test_add_func("/challenge/one server, purpose, minute",
                     test_a_challenge_is_for_one_server_purpose_and_minute);
+    g_test_add_func("/challenge/burnt ones are bounded", test_burnt_nonces_are_bounded);
     g_test_add_func("/challenge/read strictly", test_what_is_signed_is_read_strictly);
     return g_test_run();
 }
