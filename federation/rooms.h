@@ -158,6 +158,16 @@ void rooms_drop_invite(Rooms *rooms, const char *room_id, const char *user_id, R
 gboolean
 rooms_template(Rooms *rooms, const char *room_id, const char *user_id, const char *membership,
                GBytes **ret_event, char **ret_room_version, GError **error);
+/* In a room that opens to members of other rooms: the local user by whose power @user_id may join
+ * (content.join_authorised_via_users_server), or NULL where nobody is needed (invited already, or
+ * another join rule). A REFUSAL: 403 M_FORBIDDEN (in none of those rooms), 400
+ * M_UNABLE_TO_AUTHORISE_JOIN (we are in none of them, another server may know), 400
+ * M_UNABLE_TO_GRANT_JOIN (nobody here has the power to invite). */
+gboolean rooms_authoriser(Rooms *rooms, const char *room_id, const char *user_id,
+                          char **ret_authoriser, GError **error);
+/* The join of another server's user that names such a user of ours, with our signature, if it still
+ * holds. */
+Pdu *rooms_cosign_join(Rooms *rooms, const Pdu *join, GError **error);
 /* The state before @event_id (its Pdus) and that state's auth chain, for /state, /state_ids and
  * send_join's answer. *ret_state NULL when the event is not here or is an outlier. */
 gboolean rooms_state_before(Rooms *rooms, const char *room_id, const char *event_id,

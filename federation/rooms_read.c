@@ -470,6 +470,142 @@ rooms_state_before(Rooms *rooms, const char *room_id, const char *event_id, GPtr
     return TRUE;
 }
 
+/* ---- restricted joins ---- */
+
+typedef struct {
+    StoreConnection *connection;
+    const char *own_name;
+    const char *user_id;
+    gboolean known;   /* we are in one of the rooms, so our word counts */
+    gboolean allowed; /* the user is in one of them */
+} Allowance;
+
+/* One entry of "allow": a room whose members may come in. */
+static gboolean
+ask_allowed_room(Allowance *allowance, const cJSON *entry, GError **error)
+{
+    const char *room_id = json_get_string(entry, "room_id");
+    g_autoptr(StoredMembership) member = NULL;
+    gboolean here = FALSE;
+
+    if (g_strcmp0(json_get_string(entry, "type"), "m.room_membership") != 0 || room_id == NULL)
+        return TRUE;
+    if (!membership_store_server_joined(allowance->connection, room_id, allowance->own_name, &here,
+                                        error))
+        return FALSE;
+    if (!here)
+        return TRUE;
+    allowance->known = TRUE;
+    if (!membership_store_find(allowance->connection, room_id, allowance->user_id, &member, error))
+        return FALSE;
+    if (member != NULL && g_str_equal(member->membership, "join"))
+        allowance->allowed = TRUE;
+    return TRUE;
+}
+
+#define ALLOWED_ROOMS_MAX 100
+
+static gboolean
+may_come_in(Rooms *rooms, const Pdu *join_rules, const char *user_id, GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(rooms->pool, error);
+    Allowance allowance = {connection, rooms->server_name, user_id, FALSE, FALSE};
+    const cJSON *entry;
+    guint count = 0;
+
+    if (connection == NULL)
+        return FALSE;
+    cJSON_ArrayForEach(entry, json_get_array(join_rules->content, "allow"))
+    {
+        if (count++ < ALLOWED_ROOMS_MAX && !allowance.allowed &&
+            !ask_allowed_room(&allowance, entry, error))
+            return FALSE;
+    }
+    if (!allowance.known)
+        refusal_set(error, 400, "M_UNABLE_TO_AUTHORISE_JOIN",
+                    "This server is in none of the rooms whose members may join");
+    else if (!allowance.allowed)
+        refusal_set(error, 403, "M_FORBIDDEN",
+                    "You are in none of the rooms whose members may join, and have no invite");
+    return allowance.allowed;
+}
+
+static char *
+find_inviter(Rooms *rooms, RoomView *view, const StateNodeId *root, GError **error)
+{
+    g_autoptr(RoomEvent) power_levels = NULL;
+    g_autoptr(Pdu) create = NULL;
+    g_autoptr(GPtrArray) users = NULL;
+    PowerLevels levels;
+
+    if (!room_view_create(view, &create, error) ||
+        !room_view_state_event(view, root, "m.room.power_levels", "", &power_levels, error))
+        return NULL;
+    {
+        g_autoptr(StoreConnection) connection = store_borrow(rooms->pool, error);
+
+        users = connection != NULL
+                    ? membership_store_local_joined(connection, view->info->room_id, error)
+                    : NULL;
+    }
+    if (users == NULL)
+        return NULL;
+    levels = (PowerLevels){create, power_levels != NULL ? power_levels->pdu : NULL};
+    for (guint i = 0; i < users->len; i++)
+        if (power_at_least(power_of_user(&levels, g_ptr_array_index(users, i)),
+                           power_level_for(&levels, POWER_ACTION_INVITE)))
+            return g_strdup(g_ptr_array_index(users, i));
+    refusal_set(error, 400, "M_UNABLE_TO_GRANT_JOIN",
+                "Nobody of this server has the power to let you in");
+    return NULL;
+}
+
+gboolean
+rooms_authoriser(Rooms *rooms, const char *room_id, const char *user_id, char **ret_authoriser,
+                 GError **error)
+{
+    g_autoptr(RoomView) view = require_room(rooms, room_id, error);
+    g_autoptr(RoomEvent) join_rules = NULL;
+    g_autoptr(RoomEvent) member = NULL;
+    const char *rule;
+    const char *membership;
+    StateNodeId root;
+
+    *ret_authoriser = NULL;
+    if (view == NULL || !current_root_id(rooms, room_id, &root, error) ||
+        !room_view_state_event(view, &root, "m.room.join_rules", "", &join_rules, error) ||
+        !room_view_state_event(view, &root, "m.room.member", user_id, &member, error))
+        return FALSE;
+    rule = join_rules != NULL ? json_get_string(join_rules->pdu->content, "join_rule") : NULL;
+    membership = member != NULL ? pdu_membership(member->pdu) : NULL;
+    if ((g_strcmp0(rule, "restricted") != 0 && g_strcmp0(rule, "knock_restricted") != 0) ||
+        g_strcmp0(membership, "join") == 0 || g_strcmp0(membership, "invite") == 0 ||
+        g_strcmp0(membership, "ban") == 0)
+        return TRUE;
+    if (!may_come_in(rooms, join_rules->pdu, user_id, error))
+        return FALSE;
+    *ret_authoriser = find_inviter(rooms, view, &root, error);
+    return *ret_authoriser != NULL;
+}
+
+Pdu *
+rooms_cosign_join(Rooms *rooms, const Pdu *join, GError **error)
+{
+    const char *named = json_get_string(join->content, "join_authorised_via_users_server");
+    g_autofree char *authoriser = NULL;
+
+    if (g_strcmp0(named != NULL ? identifier_server(named) : NULL, rooms->server_name) != 0 ||
+        !g_str_equal(join->sender, join->state_key)) {
+        refusal_set(error, 400, "M_UNABLE_TO_AUTHORISE_JOIN",
+                    "The join does not name a user of this server who lets its sender in");
+        return NULL;
+    }
+    /* Any user of ours with the power will do: that the named one has it is for the auth rules. */
+    if (!rooms_authoriser(rooms, join->room_id, join->sender, &authoriser, error))
+        return NULL;
+    return pdu_add_signature(join, &rooms->signer, error);
+}
+
 /* ---- templates ---- */
 
 static cJSON *
@@ -514,6 +650,7 @@ rooms_template(Rooms *rooms, const char *room_id, const char *user_id, const cha
     g_autoptr(GPtrArray) prev_ids = NULL;
     g_autoptr(GPtrArray) auth_pdus = NULL;
     g_autoptr(GPtrArray) auth_ids = g_ptr_array_new();
+    g_autofree char *authoriser = NULL;
     g_autoptr(Pdu) create = NULL;
     g_autoptr(Pdu) trial = NULL;
     const char *reason = NULL;
@@ -528,6 +665,13 @@ rooms_template(Rooms *rooms, const char *room_id, const char *user_id, const cha
     if (!here) {
         refusal_set(error, 404, "M_NOT_FOUND", "This server is not in that room");
         return FALSE;
+    }
+    if (g_str_equal(membership, "join")) {
+        if (!rooms_authoriser(rooms, room_id, user_id, &authoriser, error))
+            return FALSE;
+        if (authoriser != NULL)
+            cJSON_AddItemToObject(content, "join_authorised_via_users_server",
+                                  cJSON_CreateString(authoriser));
     }
     if (!room_ends(rooms, view, &prev_ids, &depth, error) ||
         !current_root_id(rooms, room_id, &root, error) || !room_view_create(view, &create, error))

@@ -94,6 +94,7 @@ join(Request *request, const char *room_id, const char *const *known_by, GError 
     Server *server = request_server(request);
     const char *user_id = request_user_id(request);
     g_autofree char *membership = NULL;
+    g_autofree char *authoriser = NULL;
     RoomsProposal *proposal;
     gboolean here = FALSE;
     cJSON *content;
@@ -108,9 +109,14 @@ join(Request *request, const char *room_id, const char *const *known_by, GError 
         return NULL;
     if (g_strcmp0(membership, "join") == 0)
         return room_id_response(room_id);
+    if (!rooms_authoriser(server->rooms, room_id, user_id, &authoriser, error))
+        return NULL;
     content = member_content(server, user_id, "join", body_reason(request_json(request)), error);
     if (content == NULL)
         return NULL;
+    if (authoriser != NULL)
+        cJSON_AddItemToObject(content, "join_authorised_via_users_server",
+                              cJSON_CreateString(authoriser));
     proposal = rooms_proposal_new(room_id, user_id);
     rooms_proposal_add(proposal, "m.room.member", user_id, content);
     return room_call(request, proposal, room_answer_room_id);

@@ -185,9 +185,15 @@ take_member_event(Request *request, const char *membership, GError **error)
         return NULL;
     if (strcmp(event->sender, event->state_key) != 0)
         return response_error(403, "M_FORBIDDEN", "Users join and leave for themselves");
-    if (json_get_string(event->content, "join_authorised_via_users_server") != NULL)
-        return response_error(400, "M_UNABLE_TO_AUTHORISE_JOIN",
-                              "This server does not authorise joins by another room's membership");
+    /* A join by the word of one of our users needs our signature, if that word still holds. */
+    const char *by = json_get_string(event->content, "join_authorised_via_users_server");
+    if (by != NULL && is_user_of(by, server->name)) {
+        Pdu *cosigned = rooms_cosign_join(server->rooms, event, error);
+        if (cosigned == NULL)
+            return NULL;
+        pdu_unref(event);
+        event = cosigned;
+    }
     Arrival *arrival = g_new0(Arrival, 1);
     arrival->request = request;
     arrival->event = g_steal_pointer(&event);

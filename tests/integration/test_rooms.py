@@ -308,6 +308,24 @@ class Rooms(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.1)
 
+    def test_members_of_one_room_come_into_another(self):
+        hall = self.both_in()
+        rules = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": hall}]}
+        room_id = self.nora.create_room(
+            initial_state=[{"type": "m.room.join_rules", "content": rules}], preset="private_chat"
+        )
+        self.refused(403, "M_FORBIDDEN", self.nils.join, room_id)
+        self.nora.invite(hall, self.nils.user_id)
+        self.nils.join(hall)
+        self.nils.join(room_id)
+        member = state_of(self.nora, room_id, "m.room.member", self.nils.user_id)
+        self.assertEqual(member["join_authorised_via_users_server"], self.nora.user_id)
+        # From another server, by the word of one of ours.
+        self.sara.join(room_id, via=["north.example"])
+        self.nora.wait_event(room_id, self.sara.send(room_id, "in by the hall"))
+        sven = self.south.register("sven")
+        self.refused(403, "M_FORBIDDEN", sven.join, room_id)
+
     def test_a_public_room_is_joined_by_its_server(self):
         room_id = self.nora.create_room(preset="public_chat")
         self.refused(404, "M_NOT_FOUND", self.sara.join, room_id)
