@@ -27,6 +27,7 @@
 #include "server/client/device_lists.h"
 #include "server/client/filter.h"
 #include "server/client/room_transactions.h"
+#include "server/client/sent_transactions.h"
 #include "server/client/sync_hub.h"
 #include "server/client/typing.h"
 #include "server/client/unread.h"
@@ -480,6 +481,7 @@ start_rooms(House *house, GError **error)
 
     server->rooms = rooms_new(server->pool, server->lane, server->name, server->key);
     server->room_transactions = room_transactions_new();
+    server->sent_transactions = sent_transactions_new(server->pool);
     rooms_set_key_finder(server->rooms, partners_find_event_key, server->partners);
     return TRUE;
 }
@@ -489,6 +491,7 @@ free_rooms(House *house)
 {
     g_clear_pointer(&house->server.rooms, rooms_free);
     g_clear_pointer(&house->server.room_transactions, room_transactions_free);
+    g_clear_pointer(&house->server.sent_transactions, sent_transactions_free);
 }
 
 /* The list in force has changed: cut what runs to those who are on it no more, drop what waits for

@@ -27,6 +27,7 @@ typedef struct Filters Filters;           /* server/client/filter.h */
 typedef struct Unread Unread;             /* server/client/unread.h */
 typedef struct Typing Typing;             /* server/client/typing.h */
 typedef struct RoomTransactions RoomTransactions; /* server/client/room_transactions.h */
+typedef struct SentTransactions SentTransactions; /* server/client/sent_transactions.h */
 
 typedef struct Server {
     Config *config;
@@ -50,4 +51,5 @@ typedef struct Server {
     Unread *unread;
     Typing *typing;
     RoomTransactions *room_transactions;
+    SentTransactions *sent_transactions;
 } Server;

@@ -3,6 +3,7 @@
 #include "server/client/room_call.h"
 #include "server/client/room_routes.h"
 #include "server/client/room_transactions.h"
+#include "server/client/sent_transactions.h"
 
 #define TXN_ID_BYTES_MAX 255
 
@@ -32,20 +33,16 @@ sent(const RoomsOutcome *outcome, const GError *error, gpointer data)
     g_autofree char *event_id =
         error == NULL ? g_strdup(g_ptr_array_index(outcome->event_ids, 0)) : NULL;
 
+    if (error == NULL)
+        sent_transactions_add(server->sent_transactions, request_user_id(sending->request),
+                              request_device_id(sending->request), sending->scope,
+                              request_path(sending->request, "txnId"));
+    else if (error->domain == STORE_ERROR)
+        sent_transactions_forget(server->sent_transactions, request_user_id(sending->request),
+                                 request_device_id(sending->request));
     request_answer(sending->request, error == NULL ? room_answer_event_id(outcome) : NULL, error);
     room_transactions_end(server->room_transactions, key, event_id, error);
     sending_free(sending);
-}
-
-static gboolean
-find_earlier(Request *request, const char *scope, const char *txn_id, char **ret_event_id,
-             GError **error)
-{
-    g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
-
-    return connection != NULL && event_store_find_transaction(connection, request_user_id(request),
-                                                              request_device_id(request), scope,
-                                                              txn_id, ret_event_id, error);
 }
 
 static Response *
@@ -78,7 +75,9 @@ send_once(Request *request, const char *scope, Propose propose, GError **error)
                               TXN_ID_BYTES_MAX);
     if (!room_transactions_begin(server->room_transactions, key, request))
         return RESPONSE_LATER;
-    if (find_earlier(request, scope, txn_id, &earlier, &cause) && earlier == NULL)
+    if (sent_transactions_find(server->sent_transactions, request_user_id(request),
+                               request_device_id(request), scope, txn_id, &earlier, &cause) &&
+        earlier == NULL)
         proposal = propose(request, &cause);
     if (proposal == NULL) {
         room_transactions_end(server->room_transactions, key, earlier, cause);
@@ -91,6 +90,7 @@ send_once(Request *request, const char *scope, Propose propose, GError **error)
     sending->request = request;
     sending->server = server;
     sending->key = g_steal_pointer(&key);
+    sending->scope = g_strdup(scope);
     rooms_proposal_set_transaction(proposal, request_device_id(request), scope, txn_id);
     rooms_propose(server->rooms, g_steal_pointer(&proposal), sent, sending);
     return RESPONSE_LATER;
