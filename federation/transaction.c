@@ -173,6 +173,16 @@ transaction_unref(Transaction *transaction)
     g_free(transaction);
 }
 
+/* Storage failed: the whole is answered with that, and the partner tries again. */
+static void
+transaction_fail(Transaction *transaction, const GError *error)
+{
+    g_mutex_lock(&transaction->lock);
+    if (transaction->failure == NULL)
+        transaction->failure = g_error_copy(error);
+    g_mutex_unlock(&transaction->lock);
+}
+
 static void
 set_verdict(RoomWork *work, const char *event_id, const char *problem)
 {
@@ -224,10 +234,7 @@ room_work_end(RoomWork *work)
 static void
 room_work_fail(RoomWork *work, const GError *error)
 {
-    g_mutex_lock(&work->transaction->lock);
-    if (work->transaction->failure == NULL)
-        work->transaction->failure = g_error_copy(error);
-    g_mutex_unlock(&work->transaction->lock);
+    transaction_fail(work->transaction, error);
     room_work_end(work);
 }
 
@@ -411,10 +418,7 @@ note_results(RoomWork *work, GPtrArray *results, const GError *error)
     }
     if (error == NULL)
         return;
-    g_mutex_lock(&work->transaction->lock);
-    if (work->transaction->failure == NULL)
-        work->transaction->failure = g_error_copy(error);
-    g_mutex_unlock(&work->transaction->lock);
+    transaction_fail(work->transaction, error);
 }
 
 /* On the lane thread, both: take notes and leave it. */
@@ -469,18 +473,34 @@ room_work_run(RoomWork *work)
 
 /* ---- a transaction comes in ---- */
 
-/* Its events, sorted into rooms, each in order; NULL without any. */
-static GPtrArray *
-split_into_rooms(Transaction *transaction, const cJSON *pdus)
+static RoomWork *
+room_work_new(Transaction *transaction, const char *room_id)
 {
-    GPtrArray *works = g_ptr_array_new();
+    RoomWork *work = g_new0(RoomWork, 1);
+    g_atomic_int_inc(&transaction->references);
+    work->transaction = transaction;
+    work->room_id = g_strdup(room_id);
+    work->events = bytes_array();
+    work->ids = g_ptr_array_new_with_free_func(g_free);
+    work->missing = g_ptr_array_new_with_free_func(g_free);
+    work->ours = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
+    return work;
+}
+
+/* Its events, sorted into rooms, each in order.  NULL when storage fails: then nothing may be
+ * acknowledged. */
+static GPtrArray *
+split_into_rooms(Transaction *transaction, const cJSON *pdus, GError **error)
+{
+    g_autoptr(GPtrArray) works = g_ptr_array_new_with_free_func((GDestroyNotify)room_work_free);
     g_autoptr(GHashTable) by_room = g_hash_table_new(seeded_str_hash, g_str_equal);
     for (const cJSON *item = pdus != NULL ? pdus->child : NULL; item != NULL; item = item->next) {
         const char *room_id = json_get_string(item, "room_id");
         const RoomVersion *version = NULL;
-        if (room_id == NULL || !identifier_room_id_valid(room_id) ||
-            !rooms_version(transaction->transactions->rooms, room_id, &version, NULL))
+        if (room_id == NULL || !identifier_room_id_valid(room_id))
             continue;
+        if (!rooms_version(transaction->transactions->rooms, room_id, &version, error))
+            return NULL;
         /* No room of ours: it may still be the end of an invite, in the version that we speak. */
         if (version == NULL)
             version = room_version_default();
@@ -492,13 +512,7 @@ split_into_rooms(Transaction *transaction, const cJSON *pdus)
         }
         RoomWork *work = g_hash_table_lookup(by_room, room_id);
         if (work == NULL) {
-            work = g_new0(RoomWork, 1);
-            work->transaction = transaction;
-            work->room_id = g_strdup(room_id);
-            work->events = bytes_array();
-            work->ids = g_ptr_array_new_with_free_func(g_free);
-            work->missing = g_ptr_array_new_with_free_func(g_free);
-            work->ours = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
+            work = room_work_new(transaction, room_id);
             g_hash_table_insert(by_room, work->room_id, work);
             g_ptr_array_add(works, work);
         }
@@ -506,7 +520,8 @@ split_into_rooms(Transaction *transaction, const cJSON *pdus)
         g_ptr_array_add(work->ids, g_strdup(pdu->event_id));
         g_hash_table_add(work->ours, g_strdup(pdu->event_id));
     }
-    return works;
+    g_ptr_array_set_free_func(works, NULL); /* each goes its own way now */
+    return g_steal_pointer(&works);
 }
 
 gboolean
@@ -574,16 +589,15 @@ transactions_receive(Transactions *transactions, const char *origin, const char 
     Transaction *transaction = transaction_open(transactions, origin, txn_id, (Waiter){done, data});
     if (transaction == NULL)
         return;
-    g_autoptr(GPtrArray) works = split_into_rooms(transaction, json_get_array(body, "pdus"));
-    for (guint i = 0; i < works->len; i++) {
+    g_autoptr(GPtrArray) works =
+        split_into_rooms(transaction, json_get_array(body, "pdus"), &transaction->failure);
+    for (guint i = 0; works != NULL && i < works->len; i++) {
         RoomWork *work = works->pdata[i];
-        g_atomic_int_inc(&transaction->references);
         if (!room_work_begin(work)) {
-            g_mutex_lock(&transaction->lock);
-            if (transaction->failure == NULL)
-                g_set_error_literal(&transaction->failure, STORE_ERROR, STORE_ERROR_BUSY,
-                                    "too many events wait for one room");
-            g_mutex_unlock(&transaction->lock);
+            g_set_error_literal(&error, STORE_ERROR, STORE_ERROR_BUSY,
+                                "too many events wait for one room");
+            transaction_fail(transaction, error);
+            g_clear_error(&error);
             room_work_free(work);
         }
     }

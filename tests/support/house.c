@@ -417,6 +417,17 @@ house_import(House *house, gint64 serial, cJSON *entries, const char *signer, GE
 }
 
 void
+house_import_elsewhere(House *house, GBytes *file)
+{
+    g_autoptr(GError) error = NULL;
+    const char *const officers[] = {house->houses->officer, NULL};
+    g_autoptr(Partners) elsewhere =
+        partners_new(house->server.name, house->server.pool, house->server.certificates, officers);
+    partners_import(elsewhere, file, &error);
+    g_assert_no_error(error);
+}
+
+void
 houses_federate(Houses *houses)
 {
     for (guint i = 0; i < houses->all->len; i++) {

@@ -46,6 +46,9 @@ house_import(House *house, gint64 serial, cJSON *entries, const char *signer, GE
 /* The same in two steps, for what happens to a file on its way. */
 GBytes *
 house_sign_list(House *house, gint64 serial, cJSON *entries, const char *signer, GError **error);
+/* Import through the database alone, as another process would: the house must find out by itself.
+ */
+void house_import_elsewhere(House *house, GBytes *file);
 /* Everybody lists everybody; serial 1. */
 void houses_federate(Houses *houses);
 
