@@ -66,9 +66,9 @@ first_integer(StoreRows *rows, gint64 *ret_value)
 {
     g_autoptr(StoreRows) owned = rows;
 
-    if (rows == NULL)
+    if (owned == NULL)
         return FALSE;
-    *ret_value = store_rows_count(rows) > 0 ? store_rows_integer(rows, 0, 0) : 0;
+    *ret_value = store_rows_count(owned) > 0 ? store_rows_integer(owned, 0, 0) : 0;
     return TRUE;
 }
 

@@ -46,6 +46,7 @@ test_agency_chain(TestAgency *agency, const char *name)
     GPtrArray *chain = NULL;
     g_autoptr(Certificate) certificate = certificate_from_file(file, &chain, &error);
     g_assert_no_error(error);
+    g_assert_nonnull(certificate);
     return chain;
 }
 

@@ -86,6 +86,7 @@ test_pki_chain(TestPki *pki, const char *name)
     GPtrArray *chain = NULL;
     g_autoptr(Certificate) certificate = certificate_from_file(path, &chain, &error);
     g_assert_no_error(error);
+    g_assert_nonnull(certificate);
     return chain;
 }
 
