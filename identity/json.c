@@ -15,6 +15,7 @@ G_DEFINE_QUARK(chancery - json - error, json_error)
 /* An event keeps a little room, so that what is accepted alone also passes inside a transaction. */
 const JsonLimits json_limits_event = {64 * 1024, 100, 32 * 1024, FALSE};
 const JsonLimits json_limits_request = {1024 * 1024, 100, 256 * 1024, TRUE};
+const JsonLimits json_limits_content = {1024 * 1024, 100, 256 * 1024, FALSE};
 const JsonLimits json_limits_keys = {4 * 1024 * 1024, 100, 512 * 1024, FALSE};
 const JsonLimits json_limits_transaction = {16 * 1024 * 1024, 108, 2 * 1024 * 1024, FALSE};
 const JsonLimits json_limits_response = {64 * 1024 * 1024, 108, 8 * 1024 * 1024, FALSE};

@@ -39,6 +39,7 @@ typedef struct {
 
 extern const JsonLimits json_limits_event;       /* 64 KiB: a PDU, or the content of an event */
 extern const JsonLimits json_limits_request;     /* 1 MiB: an ordinary client request body */
+extern const JsonLimits json_limits_content;     /* the same without floats: an event's content */
 extern const JsonLimits json_limits_keys;        /* 4 MiB: key uploads, to-device maps */
 extern const JsonLimits json_limits_transaction; /* 16 MiB: 50 PDUs and 100 EDUs */
 extern const JsonLimits json_limits_response;    /* 64 MiB: a send_join answer from a partner */

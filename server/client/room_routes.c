@@ -7,13 +7,13 @@
 
 const Route room_routes[] = {
     ROUTE("POST", "/createRoom", RATE_INVITE, BODY_JSON_OPTIONAL, room_create_post),
-    ROUTE("PUT", "/rooms/{roomId}/send/{eventType}/{txnId}", RATE_MESSAGE, BODY_JSON,
+    ROUTE("PUT", "/rooms/{roomId}/send/{eventType}/{txnId}", RATE_MESSAGE, BODY_JSON_CONTENT,
           room_message_put),
     ROUTE("PUT", "/rooms/{roomId}/redact/{eventId}/{txnId}", RATE_MESSAGE, BODY_JSON_OPTIONAL,
           room_redaction_put),
-    ROUTE("PUT", "/rooms/{roomId}/state/{eventType}/{stateKey}", RATE_MESSAGE, BODY_JSON,
+    ROUTE("PUT", "/rooms/{roomId}/state/{eventType}/{stateKey}", RATE_MESSAGE, BODY_JSON_CONTENT,
           room_state_put),
-    ROUTE("PUT", "/rooms/{roomId}/state/{eventType}", RATE_MESSAGE, BODY_JSON,
+    ROUTE("PUT", "/rooms/{roomId}/state/{eventType}", RATE_MESSAGE, BODY_JSON_CONTENT,
           room_state_put_without_key),
     ROUTE("GET", "/rooms/{roomId}/state", RATE_NONE, BODY_NONE, room_state_get),
     ROUTE("GET", "/rooms/{roomId}/state/{eventType}/{stateKey}", RATE_NONE, BODY_NONE,

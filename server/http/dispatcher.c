@@ -142,6 +142,7 @@ body_bytes_max(BodyKind kind)
     switch (kind) {
     case BODY_JSON:
     case BODY_JSON_OPTIONAL:
+    case BODY_JSON_CONTENT:
         return json_limits_request.bytes_max;
     case BODY_JSON_KEYS:
         return json_limits_keys.bytes_max;
@@ -440,6 +441,8 @@ static const JsonLimits *
 json_limits(BodyKind kind)
 {
     switch (kind) {
+    case BODY_JSON_CONTENT:
+        return &json_limits_content;
     case BODY_JSON_KEYS:
         return &json_limits_keys;
     case BODY_JSON_TRANSACTION:

@@ -25,6 +25,7 @@ typedef enum {
     BODY_NONE,             /* a body is read within 64 KiB and ignored */
     BODY_JSON,             /* an object, within json_limits_request */
     BODY_JSON_OPTIONAL,    /* absent reads as {} */
+    BODY_JSON_CONTENT,     /* the content of an event: no fractions, no exponents */
     BODY_JSON_KEYS,        /* within json_limits_keys */
     BODY_JSON_TRANSACTION, /* within json_limits_transaction */
     BODY_BYTES,            /* any content type, up to 4 MiB: certificate files, CRLs */
