@@ -81,7 +81,7 @@ gboolean json_get_integer(const cJSON *object, const char *key, gint64 *ret_valu
 const char *json_require_string(const cJSON *object, const char *key, GError **error);
 const cJSON *json_require_object(const cJSON *object, const char *key, GError **error);
 /* Absent or null is success with *ret_value NULL; another type is not. */
-gboolean json_optional_object(const cJSON *object, const char *key, const cJSON **ret_value,
-                              GError **error);
+gboolean
+json_optional_object(const cJSON *object, const char *key, const cJSON **ret_value, GError **error);
 gboolean
 json_require_integer(const cJSON *object, const char *key, gint64 *ret_value, GError **error);

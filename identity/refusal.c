@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-G_DEFINE_QUARK(chancery-refusal, refusal)
+G_DEFINE_QUARK(chancery - refusal, refusal)
 
 void
 refusal_set(GError **error, guint status, const char *errcode, const char *sentence, ...)

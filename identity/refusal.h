@@ -1,8 +1,8 @@
 /* identity/refusal.h: "no", as a value with the specification's error code.
  *
  * Rules far below a handler (a banned user, an unlisted partner, a wrong certificate) say no with a
- * sentence that helps; the dispatcher alone turns it into the HTTP answer.  A refusal is not a failure:
- * it is not logged as an error.  For identity/, federation/ and server/. */
+ * sentence that helps; the dispatcher alone turns it into the HTTP answer.  A refusal is not a
+ * failure: it is not logged as an error.  For identity/, federation/ and server/. */
 #pragma once
 
 #include <glib.h>

@@ -117,9 +117,8 @@ test_refuses_a_changed_or_missing_signature(Device *device, gconstpointer data)
 static void
 test_refuses_a_malleated_signature(Device *device, gconstpointer data)
 {
-    static const guint8 order[32] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58,
-                                     0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
-                                     [31] = 0x10};
+    static const guint8 order[32] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58,       0xd6,
+                                     0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, [31] = 0x10};
     g_autoptr(cJSON) keys = device_keys_new(device);
     cJSON *of_user = cJSON_GetObjectItemCaseSensitive(
         cJSON_GetObjectItemCaseSensitive(keys, "signatures"), ALICE);
@@ -154,8 +153,8 @@ test_refuses_keys_of_another_shape(Device *device, gconstpointer data)
                               "\",\"algorithms\":[],\"keys\":{\"ed25519:" DEVICE "\":7}}"},
         {"a short key", "{\"user_id\":\"" ALICE "\",\"device_id\":\"" DEVICE
                         "\",\"algorithms\":[],\"keys\":{\"ed25519:" DEVICE "\":\"AAAA\"}}"},
-        {"keys an array", "{\"user_id\":\"" ALICE "\",\"device_id\":\"" DEVICE
-                          "\",\"algorithms\":[],\"keys\":[]}"},
+        {"keys an array",
+         "{\"user_id\":\"" ALICE "\",\"device_id\":\"" DEVICE "\",\"algorithms\":[],\"keys\":[]}"},
     };
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(cJSON) keys =
@@ -227,13 +226,15 @@ main(int argc, char **argv)
     if (sodium_init() < 0)
         return 1;
 #define ADD(name, function)                                                                        \
-    g_test_add("/identity/device_keys/" name, Device, NULL, device_set_up, function, device_tear_down)
+    g_test_add("/identity/device_keys/" name, Device, NULL, device_set_up, function,               \
+               device_tear_down)
     ADD("takes what an Olm account signed", test_takes_what_an_olm_account_signed);
     ADD("refuses another user or device", test_refuses_another_user_or_device);
     ADD("refuses a changed or missing signature", test_refuses_a_changed_or_missing_signature);
     ADD("refuses a malleated signature", test_refuses_a_malleated_signature);
     ADD("refuses keys of another shape", test_refuses_keys_of_another_shape);
     ADD("one-time keys are signed by their device", test_one_time_keys_are_signed_by_their_device);
-    ADD("cross-signing keys hang on the master key", test_cross_signing_keys_hang_on_the_master_key);
+    ADD("cross-signing keys hang on the master key",
+        test_cross_signing_keys_hang_on_the_master_key);
     return g_test_run();
 }
