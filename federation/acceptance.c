@@ -4,6 +4,7 @@
 #include "federation/room/power_levels.h"
 #include "identity/seeded_hash.h"
 #include "storage/membership_store.h"
+#include "storage/relation_store.h"
 #include "storage/state_store.h"
 
 gboolean
@@ -277,6 +278,22 @@ redact(RoomMemory *memory, LaneBatch *batch, const RoomEvent *redaction, GError 
     return note_redacted_state(memory, pruned, error);
 }
 
+/* ---- relations ---- */
+
+static void
+store_relation(LaneBatch *batch, const Pdu *pdu)
+{
+    const cJSON *relation =
+        pdu_is_state(pdu) ? NULL : json_get_object(pdu->content, "m.relates_to");
+    const char *rel_type = json_get_string(relation, "rel_type");
+    const char *parent_id = json_get_string(relation, "event_id");
+
+    if (rel_type != NULL && parent_id != NULL && strlen(rel_type) <= PDU_FIELD_BYTES_MAX &&
+        strlen(parent_id) <= PDU_FIELD_BYTES_MAX)
+        relation_store_insert(batch, pdu->room_id, parent_id, pdu->event_id, rel_type, pdu->type,
+                              pdu->sender);
+}
+
 /* ---- telling the others ---- */
 
 static void
@@ -349,6 +366,7 @@ acceptance_add(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, const Accepta
         return FALSE;
     if (!event->local)
         event_store_clear_missing(batch, memory->info->room_id, event->pdu->event_id);
+    store_relation(batch, event->pdu);
     write_log(memory, batch, event, FALSE);
     if (acceptance->deliver && rooms->deliver != NULL)
         deliver(rooms, memory, batch, event);
@@ -366,6 +384,7 @@ acceptance_add_history(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, RoomE
     if (event->status == STORED_EVENT_ACCEPTED) {
         if (!redact(memory, batch, event, error))
             return FALSE;
+        store_relation(batch, event->pdu);
         write_log(memory, batch, event, TRUE);
     }
     return TRUE;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "identity/clock.h"
+#include "server/client/relations.h"
 
 /* unsigned.transaction_id: for the device alone that sent the event. */
 static const char *
@@ -52,7 +53,13 @@ client_events_append(Server *server, const ClientEventsView *view, GPtrArray *ev
                      GError **error)
 {
     gint64 now_ms = clock_wall_ms();
+    g_autoptr(GHashTable) relations = NULL;
 
+    if (view->with_relations) {
+        relations = relations_bundle(server, view, events, error);
+        if (relations == NULL)
+            return FALSE;
+    }
     for (guint i = 0; i < events->len; i++) {
         const RoomEvent *event = g_ptr_array_index(events, i);
         PduUnsigned extra = {
@@ -68,6 +75,10 @@ client_events_append(Server *server, const ClientEventsView *view, GPtrArray *ev
             extra.prev_content = replaced->content;
             extra.prev_sender = replaced->sender;
             extra.replaces_state = replaced->event_id;
+        }
+        if (relations != NULL) {
+            const GString *bundle = g_hash_table_lookup(relations, event->pdu->event_id);
+            extra.relations = bundle != NULL ? bundle->str : NULL;
         }
         if (i > 0)
             g_string_append_c(out, ',');

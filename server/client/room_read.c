@@ -242,6 +242,7 @@ append_events(Request *request, const char *room_id, GPtrArray *events, GString 
         .user_id = request_user_id(request),
         .device_id = request_device_id(request),
         .with_room_id = TRUE,
+        .with_relations = TRUE,
     };
 
     return client_events_append(request_server(request), &view, events, body, error);

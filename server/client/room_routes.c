@@ -5,6 +5,12 @@
         method, "/_matrix/client/v3" path, LISTEN_CLIENT, CALLER_USER, rate, body, handler         \
     }
 
+#define ROUTE_V1(method, path, handler)                                                            \
+    {                                                                                              \
+        method, "/_matrix/client/v1" path, LISTEN_CLIENT, CALLER_USER, RATE_NONE, BODY_NONE,       \
+            handler                                                                                \
+    }
+
 const Route room_routes[] = {
     ROUTE("POST", "/createRoom", RATE_INVITE, BODY_JSON_OPTIONAL, room_create_post),
     ROUTE("PUT", "/rooms/{roomId}/send/{eventType}/{txnId}", RATE_MESSAGE, BODY_JSON_CONTENT,
@@ -48,5 +54,10 @@ const Route room_routes[] = {
     ROUTE("GET", "/profile/{userId}/{keyName}", RATE_NONE, BODY_NONE, profile_field_get),
     ROUTE("PUT", "/profile/{userId}/{keyName}", RATE_MESSAGE, BODY_JSON, profile_field_put),
     ROUTE("DELETE", "/profile/{userId}/{keyName}", RATE_MESSAGE, BODY_NONE, profile_field_delete),
+    ROUTE_V1("GET", "/rooms/{roomId}/relations/{eventId}", relations_get),
+    ROUTE_V1("GET", "/rooms/{roomId}/relations/{eventId}/{relType}", relations_of_type_get),
+    ROUTE_V1("GET", "/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}",
+             relations_of_event_type_get),
+    ROUTE_V1("GET", "/rooms/{roomId}/threads", threads_get),
     {0},
 };

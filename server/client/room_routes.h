@@ -31,6 +31,11 @@ Response *room_event_get(Request *request, GError **error);
 Response *room_context_get(Request *request, GError **error);
 Response *room_messages_get(Request *request, GError **error);
 
+Response *relations_get(Request *request, GError **error);
+Response *relations_of_type_get(Request *request, GError **error);
+Response *relations_of_event_type_get(Request *request, GError **error);
+Response *threads_get(Request *request, GError **error);
+
 Response *room_alias_get(Request *request, GError **error);
 Response *room_alias_put(Request *request, GError **error);
 Response *room_alias_delete(Request *request, GError **error);

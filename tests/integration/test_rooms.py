@@ -255,6 +255,52 @@ class Rooms(unittest.TestCase):
         self.nora.request("DELETE", "/_matrix/client/v3/" + path)
         self.refused(404, "M_NOT_FOUND", self.nora.get, path)
 
+    def relate(self, client, room_id, parent, rel_type, body, kind="m.room.message"):
+        client.transaction += 1
+        content = {"body": body, "msgtype": "m.text", "m.relates_to": {"rel_type": rel_type, "event_id": parent}}
+        path = f"rooms/{quote(room_id)}/send/{kind}/relation{time.monotonic_ns()}"
+        return client.put(path, content)["event_id"]
+
+    def test_threads_and_edits_are_told_with_their_events(self):
+        room_id = self.nora.create_room(invite=[self.nils.user_id])
+        path = f"rooms/{quote(room_id)}"
+        self.nils.join(room_id)
+        root = self.nora.send(room_id, "where do we meet")
+        replies = [self.relate(self.nils, room_id, root, "m.thread", f"reply {number}") for number in range(5)]
+        edit = self.relate(self.nora, room_id, root, "m.replace", "* where shall we meet")
+        self.relate(self.nils, room_id, root, "m.replace", "* not my message")
+        told = self.nora.get(f"{path}/event/{quote(root)}")["unsigned"]["m.relations"]
+        self.assertEqual(told["m.replace"]["event_id"], edit)
+        self.assertEqual(told["m.thread"]["count"], 5)
+        self.assertEqual(told["m.thread"]["latest_event"]["event_id"], replies[-1])
+        self.assertFalse(told["m.thread"]["current_user_participated"])
+
+        def page(client, part, **query):
+            names = "&".join(f"{key}={quote(str(value))}" for key, value in query.items())
+            return client.request("GET", f"/_matrix/client/v1/{path}/{part}?{names}")
+
+        first = page(self.nora, f"relations/{quote(root)}/m.thread", limit=3)
+        self.assertEqual([event["event_id"] for event in first["chunk"]], replies[:1:-1])
+        second = page(self.nora, f"relations/{quote(root)}/m.thread", limit=3, **{"from": first["next_batch"]})
+        self.assertEqual([event["event_id"] for event in second["chunk"]], replies[1::-1])
+        self.assertNotIn("next_batch", second)
+        forwards = page(self.nora, f"relations/{quote(root)}/m.thread/m.room.message", dir="f")
+        self.assertEqual([event["event_id"] for event in forwards["chunk"]], replies)
+        self.assertEqual(page(self.nora, f"relations/{quote(root)}/m.thread/m.sticker")["chunk"], [])
+        self.assertEqual(len(page(self.nora, f"relations/{quote(root)}")["chunk"]), 7)
+        other = self.nora.send(room_id, "and when")
+        self.relate(self.nils, room_id, other, "m.thread", "at nine")
+        threads = page(self.nils, "threads", limit=1)
+        self.assertEqual([event["event_id"] for event in threads["chunk"]], [other])
+        more = page(self.nils, "threads", **{"from": threads["next_batch"]})
+        self.assertEqual([event["event_id"] for event in more["chunk"]], [root])
+        # What was redacted is no reply any more.
+        self.nils.put(f"{path}/redact/{quote(replies[0])}/rr", {})
+        forwards = page(self.nora, f"relations/{quote(root)}/m.thread", dir="f")
+        self.assertEqual([event["event_id"] for event in forwards["chunk"]], replies[1:])
+        lena = self.north.register("lenastrange")
+        self.refused(403, "M_FORBIDDEN", page, lena, f"relations/{quote(root)}")
+
     # ---- across ----
 
     def both_in(self, **body):
