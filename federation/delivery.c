@@ -337,12 +337,16 @@ answered(const PartnerAnswer *answer, gpointer data)
         log_refused_events(peer, answer->json);
         transaction_finish(peer, &error);
     }
+    gboolean served = is_served(delivery, peer->name);
     g_mutex_lock(&delivery->lock);
     if (error == NULL) {
         g_clear_pointer(&peer->transaction, queued_transaction_free);
         peer->failures = 0;
         peer->standing = PEER_DUE; /* until the queue is found empty */
         peer->again = FALSE;
+    } else if (!served) { /* dropped meanwhile: nothing of before is told, even after a return */
+        g_clear_pointer(&peer->transaction, queued_transaction_free);
+        peer->standing = PEER_IDLE;
     } else {
         log_failure(peer, error);
         peer_fail(peer);

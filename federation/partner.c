@@ -261,6 +261,12 @@ partners_find_event_key(const char *server_name, const char *key_id, gint64 at_m
     return admission_find_event_key(data, server_name, key_id, at_ms, ret_key);
 }
 
+const char *
+partners_own_name(const Partners *partners)
+{
+    return partners->own_name;
+}
+
 gint64
 partners_serial(Partners *partners)
 {

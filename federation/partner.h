@@ -46,6 +46,7 @@ gboolean partners_import(Partners *partners, GBytes *file, GError **error);
  * partner_is_current. */
 typedef void (*PartnersChanged)(gpointer data);
 void partners_watch(Partners *partners, PartnersChanged changed, gpointer data);
+const char *partners_own_name(const Partners *partners);
 /* The list's serial; 0: none. */
 gint64 partners_serial(Partners *partners);
 /* Is it on the list in force, whatever the time and direction?  For what may wait, never for

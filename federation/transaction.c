@@ -267,13 +267,28 @@ bytes_array(void)
     return g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
 }
 
+/* New events are taken of partners' users (and ours, which come back) alone, whoever brings them:
+ * what a server that was dropped says now, or says that it has said before, counts no more. */
+static gboolean
+is_by_partner(Transactions *transactions, const cJSON *event)
+{
+    const char *sender = json_get_string(event, "sender");
+    const char *server = sender != NULL ? identifier_server(sender) : NULL;
+    if (server == NULL)
+        return FALSE;
+    if (strcmp(server, partners_own_name(transactions->partners)) == 0)
+        return TRUE;
+    g_autoptr(Partner) partner =
+        partners_find(transactions->partners, server, PARTNER_EITHER, NULL);
+    return partner != NULL;
+}
+
 /* Objects of a JSON array as canonical JSON; odd ones are passed over. */
 static GPtrArray *
-events_of(const cJSON *array, guint events_max)
+events_of(const cJSON *array)
 {
     GPtrArray *events = bytes_array();
-    for (const cJSON *item = array != NULL ? array->child : NULL;
-         item != NULL && events->len < events_max; item = item->next) {
+    for (const cJSON *item = array != NULL ? array->child : NULL; item != NULL; item = item->next) {
         GBytes *bytes = cJSON_IsObject(item) ? json_canonical(item, NULL) : NULL;
         if (bytes != NULL)
             g_ptr_array_add(events, bytes);
@@ -308,7 +323,16 @@ missing_answered(const PartnerAnswer *answer, gpointer data)
 {
     RoomWork *work = data;
     /* Oldest first, as they come; then those that stand on them. */
-    GPtrArray *fetched = events_of(json_get_array(answer->json, "events"), FETCHED_MAX);
+    GPtrArray *fetched = bytes_array();
+    const cJSON *events = json_get_array(answer->json, "events");
+    for (const cJSON *item = events != NULL ? events->child : NULL;
+         item != NULL && fetched->len < FETCHED_MAX; item = item->next) {
+        GBytes *bytes = is_by_partner(work->transaction->transactions, item)
+                            ? json_canonical(item, NULL)
+                            : NULL;
+        if (bytes != NULL)
+            g_ptr_array_add(fetched, bytes);
+    }
     for (guint i = 0; i < work->events->len; i++)
         g_ptr_array_add(fetched, g_bytes_ref(work->events->pdata[i]));
     g_ptr_array_unref(work->events);
@@ -359,9 +383,8 @@ static void
 state_answered(const PartnerAnswer *answer, gpointer data)
 {
     RoomWork *work = data;
-    g_autoptr(GPtrArray) state = events_of(json_get_array(answer->json, "pdus"), G_MAXUINT);
-    g_autoptr(GPtrArray) auth_chain =
-        events_of(json_get_array(answer->json, "auth_chain"), G_MAXUINT);
+    g_autoptr(GPtrArray) state = events_of(json_get_array(answer->json, "pdus"));
+    g_autoptr(GPtrArray) auth_chain = events_of(json_get_array(answer->json, "auth_chain"));
     g_autoptr(GBytes) event = g_steal_pointer(&work->at_state);
     if (answer->error == NULL && state->len > 0)
         rooms_receive_at_state(work->transaction->transactions->rooms, work->room_id, event, state,
@@ -508,6 +531,14 @@ split_into_rooms(Transaction *transaction, const cJSON *pdus, GError **error)
         g_autoptr(Pdu) pdu = pdu_from_value(version, item, NULL);
         if (bytes == NULL || pdu == NULL) {
             g_clear_pointer(&bytes, g_bytes_unref);
+            continue;
+        }
+        if (!is_by_partner(transaction->transactions, item)) {
+            g_bytes_unref(bytes);
+            g_mutex_lock(&transaction->lock);
+            g_hash_table_insert(transaction->verdicts, g_strdup(pdu->event_id),
+                                g_strdup("Its sender is not of a partner of this server"));
+            g_mutex_unlock(&transaction->lock);
             continue;
         }
         RoomWork *work = g_hash_table_lookup(by_room, room_id);
