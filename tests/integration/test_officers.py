@@ -84,7 +84,8 @@ class Officers(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        cls.agency.stop()
+        status = cls.agency.stop()
+        assert status == 0, cls.agency.tail()
         cls.agency.cluster.drop_all()
         cls.folder.cleanup()
 
@@ -315,6 +316,8 @@ class Officers(unittest.TestCase):
         """a server whose clock was set back two days does not start"""
         done = subprocess.run(["faketime", "-2 days", str(program()), "serve", "--config", self.agency.config],
                               capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
+        if "ASan runtime does not come first" in done.stderr:
+            self.skipTest("faketime and the address sanitizer do not go together")
         self.assertEqual(done.returncode, 1)
         self.assertIn("set the clock right", done.stderr)
 
