@@ -102,6 +102,16 @@ certificates_view_crl_is_young(CertificatesView *view, const char *issuer_key, g
     return found;
 }
 
+gboolean
+certificates_has_crl(Certificates *certificates, const Crl *crl)
+{
+    g_autoptr(CertificatesView) view = certificates_view(certificates);
+    for (guint i = 0; i < view->crls->len; i++)
+        if (g_bytes_equal(crl_der(g_ptr_array_index(view->crls, i)), crl_der(crl)))
+            return TRUE;
+    return FALSE;
+}
+
 void
 certificates_take_crl(Certificates *certificates, const Crl *crl)
 {

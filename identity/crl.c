@@ -293,13 +293,13 @@ crl_import(Certificates *certificates, StoreConnection *connection, StoreWrites 
         return FALSE;
     int order = floor != NULL ? strcmp(crl->number, floor) : 1;
     if (order == 0) {
-        /* The list in force, brought again, is no news; another list under its number is a fault of
-         * the CA. */
+        /* The list in force, brought again, is no news, but another process may have been the one
+         * to take it in; another list under its number is a fault of the CA. */
         g_autoptr(GBytes) held = NULL;
         if (!crl_store_find(connection, crl->issuer_key, crl->scope, &held, error))
             return FALSE;
         if (held != NULL && g_bytes_equal(held, crl->der)) {
-            *ret_crl = NULL;
+            *ret_crl = certificates_has_crl(certificates, crl) ? NULL : g_steal_pointer(&crl);
             return TRUE;
         }
     }

@@ -45,5 +45,7 @@ gboolean crl_import(Certificates *certificates, StoreConnection *connection, Sto
 /* At start: the lists that the database holds. */
 gboolean crl_load(Certificates *certificates, StoreConnection *connection, GError **error);
 
+/* Is that very list the one that checks use? */
+gboolean certificates_has_crl(Certificates *certificates, const Crl *crl);
 /* From now on checks use @crl in place of its predecessor. */
 void certificates_take_crl(Certificates *certificates, const Crl *crl);

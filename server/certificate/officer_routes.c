@@ -180,6 +180,20 @@ enrolment_state_shown(Certificates *certificates, const EnrolmentRow *row)
     return enrolment_state_name(row->state);
 }
 
+static cJSON *
+enrolment_json(Certificates *certificates, const EnrolmentRow *row)
+{
+    char hex[2 * 32 + 1];
+    cJSON *json = cJSON_CreateObject();
+    sodium_bin2hex(hex, sizeof hex, g_bytes_get_data(row->certificate, NULL), 32);
+    cJSON_AddStringToObject(json, "user_id", row->user_id);
+    cJSON_AddStringToObject(json, "certificate", hex);
+    cJSON_AddStringToObject(json, "state", enrolment_state_shown(certificates, row));
+    cJSON_AddNumberToObject(json, "not_after", (double)row->not_after_ms);
+    cJSON_AddNumberToObject(json, "approved", (double)row->approved_ms);
+    return json;
+}
+
 static Response *
 enrolments_get(Request *request, GError **error)
 {
@@ -195,23 +209,23 @@ enrolments_get(Request *request, GError **error)
             : NULL;
     if (rows == NULL)
         return NULL;
+    /* A full page ends with the last account that is whole in it. */
+    guint shown = rows->len;
+    const EnrolmentRow *last = shown > 0 ? g_ptr_array_index(rows, shown - 1) : NULL;
+    if (rows->len == ROWS_MAX)
+        while (shown > 0 && strcmp(((EnrolmentRow *)g_ptr_array_index(rows, shown - 1))->user_id,
+                                   last->user_id) == 0)
+            shown--;
+    if (shown == 0)
+        shown = rows->len;
     cJSON *body = cJSON_CreateObject();
     cJSON *list = cJSON_AddArrayToObject(body, "enrolments");
-    for (guint i = 0; i < rows->len; i++) {
-        const EnrolmentRow *row = g_ptr_array_index(rows, i);
-        char hex[2 * 32 + 1];
-        cJSON *json = cJSON_CreateObject();
-        sodium_bin2hex(hex, sizeof hex, g_bytes_get_data(row->certificate, NULL), 32);
-        cJSON_AddStringToObject(json, "user_id", row->user_id);
-        cJSON_AddStringToObject(json, "certificate", hex);
-        cJSON_AddStringToObject(json, "state", enrolment_state_shown(server->certificates, row));
-        cJSON_AddNumberToObject(json, "not_after", (double)row->not_after_ms);
-        cJSON_AddNumberToObject(json, "approved", (double)row->approved_ms);
-        cJSON_AddItemToArray(list, json);
-    }
+    for (guint i = 0; i < shown; i++)
+        cJSON_AddItemToArray(list,
+                             enrolment_json(server->certificates, g_ptr_array_index(rows, i)));
     if (rows->len == ROWS_MAX) {
-        const EnrolmentRow *last = g_ptr_array_index(rows, rows->len - 1);
-        cJSON_AddStringToObject(body, "next", last->user_id);
+        const EnrolmentRow *end = g_ptr_array_index(rows, shown - 1);
+        cJSON_AddStringToObject(body, "next", end->user_id);
     }
     return response_value(200, body);
 }
