@@ -952,6 +952,115 @@ test_who_was_banned_meanwhile_is_soft_failed(void)
 }
 
 static void
+test_the_deepest_event_does_not_end_the_room(void)
+{
+    g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *levels = state_event_id(alpha, room_id, "m.room.power_levels", "");
+    g_autofree char *member = NULL;
+    g_autofree char *next = NULL;
+    g_autofree char *after = NULL;
+    g_autoptr(GBytes) deep = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(RoomEvent) event = NULL;
+    const gint64 depth_max = room_version_default()->depth_max;
+    const char *auth[3] = {NULL};
+
+    join_from_outside(alpha, beta, room_id, "@ben:beta.example");
+    member = state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
+    auth[0] = levels;
+    auth[1] = member;
+    deep = forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}", member, auth,
+                  depth_max);
+    g_assert_cmpint(receive(alpha, room_id, deep), ==, RECEIVED_ACCEPTED);
+    next = must_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
+    after =
+        must_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "", "{\"topic\":\"t\"}");
+    g_assert_true(rooms_event(alpha->rooms, room_id, after, &event, &error));
+    g_assert_cmpint(event->pdu->depth, ==, depth_max);
+    g_assert_cmpstr(event->pdu->prev_events[0], ==, next);
+    g_ptr_array_set_size(alpha->outbox, 0);
+}
+
+static void
+test_auth_events_of_another_room_or_kind_do_not_help(void)
+{
+    g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *other = make_room(beta, "@ben:beta.example", "public");
+    g_autofree char *levels = NULL;
+    g_autofree char *member = NULL;
+    g_autofree char *message = NULL;
+    g_autofree char *foreign = state_event_id(beta, other, "m.room.member", "@ben:beta.example");
+    g_autoptr(GBytes) borrowed = NULL;
+    g_autoptr(GBytes) no_state = NULL;
+    g_autoptr(GBytes) create = NULL;
+    g_autoptr(GBytes) unsigned_by_sender = NULL;
+    g_autofree char *create_id = NULL;
+    g_autoptr(GPtrArray) events = g_ptr_array_new();
+    g_autoptr(Wait) wait = wait_new();
+    const char *auth[4] = {NULL};
+
+    join_from_outside(alpha, beta, room_id, "@ben:beta.example");
+    levels = state_event_id(alpha, room_id, "m.room.power_levels", "");
+    member = state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
+    message = must_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
+    auth[0] = levels;
+    auth[1] = foreign;
+    borrowed =
+        forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}", message, auth, 9);
+    g_ptr_array_add(events, borrowed);
+    rooms_receive(alpha->rooms, room_id, "beta.example", events, received, wait);
+    wait_for(wait);
+    g_assert_cmpint(first_verdict(wait), ==, RECEIVED_MISSING);
+    g_assert_cmpuint(wait->missing_auth, ==, 1);
+    auth[1] = member;
+    auth[2] = message;
+    no_state =
+        forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}", message, auth, 9);
+    g_assert_cmpint(receive(alpha, room_id, no_state), ==, RECEIVED_REJECTED);
+    /* Signed by beta, in the name of alpha's user. */
+    auth[2] = NULL;
+    unsigned_by_sender =
+        forged(beta, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}", message, auth, 9);
+    g_assert_cmpint(receive(alpha, room_id, unsigned_by_sender), ==, RECEIVED_REFUSED);
+    /* A second create event cannot be of this room: its hash is another room's id. */
+    create_id = g_strconcat("$", other + 1, NULL);
+    create = event_bytes(beta, other, create_id);
+    g_assert_cmpint(receive(alpha, room_id, create), ==, RECEIVED_REFUSED);
+    g_ptr_array_set_size(alpha->outbox, 0);
+}
+
+static void
+test_the_graphs_ends_are_bounded(void)
+{
+    g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *levels = NULL;
+    g_autofree char *member = NULL;
+    g_autofree char *next = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(RoomEvent) event = NULL;
+    const char *auth[3] = {NULL};
+
+    join_from_outside(alpha, beta, room_id, "@ben:beta.example");
+    levels = state_event_id(alpha, room_id, "m.room.power_levels", "");
+    member = state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
+    auth[0] = levels;
+    auth[1] = member;
+    /* Sixteen branches from one event are all named; of seventeen the shallowest is not. */
+    for (gint64 i = 0; i < 17; i++) {
+        g_autofree char *content = g_strdup_printf("{\"body\":\"%d\"}", (int)i);
+        g_autoptr(GBytes) branch = forged(beta, room_id, "@ben:beta.example", "m.room.message",
+                                          NULL, content, member, auth, 10 + i);
+
+        g_assert_cmpint(receive(alpha, room_id, branch), ==, RECEIVED_ACCEPTED);
+    }
+    next = must_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
+    g_assert_true(rooms_event(alpha->rooms, room_id, next, &event, &error));
+    g_assert_cmpuint(event->pdu->prev_event_count, ==, 16);
+    assert_flat_state_agrees(alpha, room_id);
+    g_ptr_array_set_size(alpha->outbox, 0);
+}
+
+static void
 test_an_invite_across_is_cosigned_and_taken_in(void)
 {
     g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "invite");
@@ -1075,6 +1184,9 @@ main(int argc, char **argv)
     g_test_add_func("/rooms/at-state", test_a_gap_is_bridged_by_the_state_at_it);
     g_test_add_func("/rooms/bad-events", test_bad_events_are_dropped);
     g_test_add_func("/rooms/soft-fail", test_who_was_banned_meanwhile_is_soft_failed);
+    g_test_add_func("/rooms/deepest", test_the_deepest_event_does_not_end_the_room);
+    g_test_add_func("/rooms/foreign-auth", test_auth_events_of_another_room_or_kind_do_not_help);
+    g_test_add_func("/rooms/ends-bounded", test_the_graphs_ends_are_bounded);
     g_test_add_func("/rooms/invite", test_an_invite_across_is_cosigned_and_taken_in);
     g_test_add_func("/rooms/bad-join-answer", test_a_join_answer_that_does_not_hold_leaves_nothing);
     g_test_add_func("/rooms/history", test_history_has_negative_positions);
