@@ -218,3 +218,55 @@ profile_field_delete(Request *request, GError **error)
 {
     return write_profile(request, NULL, error);
 }
+
+/* ---- finding people ---- */
+
+#define SEARCH_STANDARD 10
+#define SEARCH_MAX 50
+#define SEARCH_TERM_BYTES_MAX 255
+
+static cJSON *
+person_value(const FoundPerson *person)
+{
+    cJSON *value = cJSON_CreateObject();
+
+    cJSON_AddItemToObject(value, "user_id", cJSON_CreateString(person->user_id));
+    if (person->displayname != NULL)
+        cJSON_AddItemToObject(value, "display_name", cJSON_CreateString(person->displayname));
+    if (person->avatar_url != NULL)
+        cJSON_AddItemToObject(value, "avatar_url", cJSON_CreateString(person->avatar_url));
+    return value;
+}
+
+/* People of this agency know each other's names; of partners' people a whole user ID is needed. */
+Response *
+user_directory_post(Request *request, GError **error)
+{
+    const cJSON *body = request_json(request);
+    const char *term = json_require_string(body, "search_term", error);
+    g_autofree char *lower = term != NULL ? g_utf8_strdown(term, -1) : NULL;
+    g_autoptr(StoreConnection) connection = NULL;
+    g_autoptr(GPtrArray) people = NULL;
+    gint64 limit = SEARCH_STANDARD;
+    cJSON *answer, *results;
+
+    if (term == NULL)
+        return NULL;
+    if (strlen(term) > SEARCH_TERM_BYTES_MAX)
+        return response_error(400, "M_INVALID_PARAM", "search_term may have at most %d bytes",
+                              SEARCH_TERM_BYTES_MAX);
+    json_get_integer(body, "limit", &limit);
+    limit = CLAMP(limit, 1, SEARCH_MAX);
+    connection = store_borrow(request_server(request)->pool, error);
+    people = connection != NULL ? profile_store_search(connection, lower, (guint)limit + 1, error)
+                                : NULL;
+    if (people == NULL)
+        return NULL;
+    answer = cJSON_CreateObject();
+    results = cJSON_CreateArray();
+    for (guint i = 0; i < people->len && i < (guint)limit; i++)
+        cJSON_AddItemToArray(results, person_value(g_ptr_array_index(people, i)));
+    cJSON_AddItemToObject(answer, "results", results);
+    cJSON_AddItemToObject(answer, "limited", cJSON_CreateBool(people->len > (guint)limit));
+    return response_value(200, answer);
+}

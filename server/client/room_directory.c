@@ -237,6 +237,108 @@ room_directory_post(Request *request, GError **error)
         json_get_string(json_get_object(body, "filter"), "generic_search_term"), error);
 }
 
+/* ---- one room ---- */
+
+typedef struct {
+    char *room_id;
+} Summary;
+
+static void
+summary_free(gpointer data)
+{
+    Summary *summary = data;
+
+    g_free(summary->room_id);
+    g_free(summary);
+}
+
+/* Who is in it or invited; anybody where anybody may come in, knock or read. */
+static gboolean
+may_summarise(const cJSON *listing, const char *membership)
+{
+    const char *join_rule = json_get_string(listing, "join_rule");
+
+    return g_strcmp0(membership, "join") == 0 || g_strcmp0(membership, "invite") == 0 ||
+           g_strcmp0(join_rule, "public") == 0 || g_strcmp0(join_rule, "knock") == 0 ||
+           g_strcmp0(join_rule, "knock_restricted") == 0 ||
+           json_get_boolean(listing, "world_readable", FALSE);
+}
+
+static gboolean
+add_encryption(Server *server, const char *room_id, cJSON *listing, GError **error)
+{
+    g_autoptr(GBytes) root = NULL;
+    g_autoptr(Pdu) encryption = NULL;
+    const char *algorithm;
+
+    if (!rooms_current_root(server->rooms, room_id, &root, error) ||
+        !rooms_state_find(server->rooms, room_id, root, "m.room.encryption", "", &encryption,
+                          error))
+        return FALSE;
+    algorithm = encryption != NULL ? json_get_string(encryption->content, "algorithm") : NULL;
+    if (algorithm != NULL)
+        cJSON_AddItemToObject(listing, "encryption", cJSON_CreateString(algorithm));
+    return TRUE;
+}
+
+static Response *
+summary_answer(Request *request, gpointer data, GError **error)
+{
+    Server *server = request_server(request);
+    const char *room_id = ((Summary *)data)->room_id;
+    const RoomVersion *version = NULL;
+    g_autofree char *membership = NULL;
+    Listing *listing = NULL;
+    g_autoptr(cJSON) value = NULL;
+
+    if (!rooms_version(server->rooms, room_id, &version, error) ||
+        !room_membership(server, room_id, request_user_id(request), &membership, error))
+        return NULL;
+    if (version != NULL) {
+        g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+
+        listing = connection != NULL ? listing_new(connection, room_id, error) : NULL;
+        if (listing == NULL)
+            return NULL;
+        value = g_steal_pointer(&listing->value);
+        listing_free(listing);
+    }
+    if (value == NULL || !may_summarise(value, membership))
+        return response_error(404, "M_NOT_FOUND", "There is no such room, or it is not for you");
+    if (!add_encryption(server, room_id, value, error))
+        return NULL;
+    cJSON_AddItemToObject(value, "room_version", cJSON_CreateString(version->id));
+    if (membership != NULL)
+        cJSON_AddItemToObject(value, "membership", cJSON_CreateString(membership));
+    return response_value(200, g_steal_pointer(&value));
+}
+
+static void
+summary_found(const char *room_id, const char *const *servers, const GError *error, gpointer data)
+{
+    Summary *summary;
+
+    if (error != NULL) {
+        request_answer(data, NULL, error);
+        return;
+    }
+    summary = g_new(Summary, 1);
+    summary->room_id = g_strdup(room_id);
+    request_continue(data, summary_answer, summary, summary_free);
+}
+
+Response *
+room_summary_get(Request *request, GError **error)
+{
+    const char *room = request_path(request, "roomIdOrAlias");
+    Summary summary = {(char *)room};
+
+    if (room[0] != '#')
+        return summary_answer(request, &summary, error);
+    room_alias_resolve(request_server(request), room, summary_found, request);
+    return RESPONSE_LATER;
+}
+
 /* ---- what partners ask ---- */
 
 static Response *

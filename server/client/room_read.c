@@ -285,6 +285,45 @@ room_event_get(Request *request, GError **error)
     return response_json(200, g_steal_pointer(&body));
 }
 
+/* The event nearest to a moment, that the caller may see. */
+Response *
+room_by_time_get(Request *request, GError **error)
+{
+    Server *server = request_server(request);
+    const char *room_id = request_path(request, "roomId");
+    const char *direction = request_query(request, "dir");
+    g_auto(RoomAccess) access = {0};
+    g_autoptr(RoomEvent) event = NULL;
+    g_autofree char *event_id = NULL;
+    gint64 wanted_ts = 0;
+    gint64 found_ts = 0;
+    cJSON *answer;
+
+    if (request_query(request, "ts") == NULL ||
+        (g_strcmp0(direction, "b") != 0 && g_strcmp0(direction, "f") != 0))
+        return response_error(400, "M_MISSING_PARAM", "Give ts, and dir as b or f");
+    if (!request_query_integer(request, "ts", 0, G_MAXINT64, 0, &wanted_ts, error) ||
+        !room_access(request, room_id, &access, error))
+        return NULL;
+    {
+        g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+
+        if (connection == NULL ||
+            !event_store_find_by_time(connection, room_id, wanted_ts, direction[0] == 'b',
+                                      &event_id, &found_ts, error))
+            return NULL;
+    }
+    if (event_id == NULL)
+        return response_error(404, "M_NOT_FOUND", "The room has no event on that side of the time");
+    if (!visible_event(request, room_id, event_id, &access, &event, error) ||
+        !check_until(request, room_id, event, &access, error))
+        return NULL;
+    answer = cJSON_CreateObject();
+    cJSON_AddItemToObject(answer, "event_id", cJSON_CreateString(event_id));
+    cJSON_AddItemToObject(answer, "origin_server_ts", cJSON_CreateNumber((double)found_ts));
+    return response_value(200, answer);
+}
+
 /* ---- pages of history ---- */
 
 typedef struct {

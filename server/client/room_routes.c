@@ -59,5 +59,13 @@ const Route room_routes[] = {
     ROUTE_V1("GET", "/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}",
              relations_of_event_type_get),
     ROUTE_V1("GET", "/rooms/{roomId}/threads", threads_get),
+    ROUTE_V1("GET", "/rooms/{roomId}/timestamp_to_event", room_by_time_get),
+    ROUTE_V1("GET", "/room_summary/{roomIdOrAlias}", room_summary_get),
+    /* The names under which matrix-js-sdk asks for a summary. */
+    {"GET", "/_matrix/client/unstable/im.nheko.summary/summary/{roomIdOrAlias}", LISTEN_CLIENT,
+     CALLER_USER, RATE_NONE, BODY_NONE, room_summary_get},
+    {"GET", "/_matrix/client/unstable/im.nheko.summary/rooms/{roomIdOrAlias}/summary",
+     LISTEN_CLIENT, CALLER_USER, RATE_NONE, BODY_NONE, room_summary_get},
+    ROUTE("POST", "/user_directory/search", RATE_MESSAGE, BODY_JSON, user_directory_post),
     {0},
 };

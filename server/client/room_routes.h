@@ -36,6 +36,10 @@ Response *relations_of_type_get(Request *request, GError **error);
 Response *relations_of_event_type_get(Request *request, GError **error);
 Response *threads_get(Request *request, GError **error);
 
+Response *user_directory_post(Request *request, GError **error);
+Response *room_summary_get(Request *request, GError **error);
+Response *room_by_time_get(Request *request, GError **error);
+
 Response *room_alias_get(Request *request, GError **error);
 Response *room_alias_put(Request *request, GError **error);
 Response *room_alias_delete(Request *request, GError **error);

@@ -301,6 +301,28 @@ class Rooms(unittest.TestCase):
         lena = self.north.register("lenastrange")
         self.refused(403, "M_FORBIDDEN", page, lena, f"relations/{quote(root)}")
 
+    def test_people_rooms_and_moments_are_found(self):
+        name = f"profile/{quote(self.nils.user_id)}/displayname"
+        self.nils.put(name, {"displayname": "Nils Holgersson"})
+        search = lambda term, **more: self.nora.post("user_directory/search", {"search_term": term, **more})
+        self.assertEqual([person["user_id"] for person in search("HOLGER")["results"]], [self.nils.user_id])
+        self.assertTrue(search("", limit=1)["limited"])
+        self.assertEqual(search("nobody of that name")["results"], [])
+        self.refused(400, "M_BAD_JSON", self.nora.post, "user_directory/search", {})
+        room_id = self.nora.create_room(preset="public_chat", name="Square")
+        hidden = self.nora.create_room(name="Cellar")
+        summary = lambda client, room: client.request("GET", f"/_matrix/client/v1/room_summary/{quote(room)}")
+        self.assertEqual(summary(self.nils, room_id)["name"], "Square")
+        self.assertEqual(summary(self.nora, hidden)["membership"], "join")
+        self.refused(404, "M_NOT_FOUND", summary, self.nils, hidden)
+        first, second = self.nora.send(room_id, "first"), self.nora.send(room_id, "second")
+        path = f"/_matrix/client/v1/rooms/{quote(room_id)}/timestamp_to_event"
+        sent_ts = self.nora.get(f"rooms/{quote(room_id)}/event/{quote(first)}")["origin_server_ts"]
+        found = self.nora.request("GET", f"{path}?dir=b&ts={sent_ts + 3600000}")
+        self.assertEqual(found["event_id"], second)
+        self.refused(404, "M_NOT_FOUND", self.nora.request, "GET", f"{path}?dir=f&ts={sent_ts + 3600000}")
+        self.refused(403, "M_FORBIDDEN", self.sara.request, "GET", f"{path}?dir=b&ts={sent_ts}")
+
     # ---- across ----
 
     def both_in(self, **body):

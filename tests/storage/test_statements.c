@@ -19,6 +19,11 @@ static const struct {
      "the index holds the proposals that are open alone, of which there are few"},
     {"officer_list", "officer", "an agency has a handful of officers, and all are wanted"},
     {"crl_all", "crl", "all revocation lists are loaded at start"},
+    {"profile_search", "account",
+     "a search within names reads an agency's accounts, and people search seldom"},
+    {"profile_search", "account_pkey", "as above"},
+    {"profile_search", "profile", "as above"},
+    {"profile_search", "profile_pkey", "as above"},
     {"delivery_queue_partners", "delivery_transaction_pkey",
      "has one row a partner with a transaction under way, and all are wanted at start"},
 };
