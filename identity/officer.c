@@ -56,10 +56,22 @@ officer_row_new(const Certificates *certificates, const Statement *statement,
     return row;
 }
 
+/* How far an office is traced back: the officers who signed are officers by their MAC alone, or
+ * every signature would need two more. */
+typedef enum {
+    TRACE_SIGNATURES,
+    TRACE_NOTHING
+} Trace;
+
+static gboolean
+appointment_holds(Certificates *certificates, StoreConnection *connection, const OfficerRow *row,
+                  const CertificateRule **ret_rule, GError **error);
+
 /* In office at @at_ms, and the row is ours. */
 static gboolean
 in_office(Certificates *certificates, StoreConnection *connection, const Certificate *certificate,
-          gint64 at_ms, Officer *ret_officer, const CertificateRule **ret_rule, GError **error)
+          gint64 at_ms, Trace trace, Officer *ret_officer, const CertificateRule **ret_rule,
+          GError **error)
 {
     g_autoptr(OfficerRow) row = NULL;
     if (!officer_store_find(connection, certificate_sha256(certificate), &row, error))
@@ -72,10 +84,69 @@ in_office(Certificates *certificates, StoreConnection *connection, const Certifi
     if (row->approved_ms > at_ms + TOLERANCE_MS ||
         (row->removed_ms != 0 && row->removed_ms <= at_ms))
         return certificate_refuse("officer", "not in office at that time", ret_rule, error);
+    if (trace == TRACE_SIGNATURES &&
+        !appointment_holds(certificates, connection, row, ret_rule, error))
+        return FALSE;
     ret_officer->certificate = g_strdup(row->certificate);
     ret_officer->person_ref = g_strdup(row->person_ref);
     ret_officer->name = g_strdup(row->name);
     return TRUE;
+}
+
+static gboolean
+signed_by_officer(Certificates *certificates, StoreConnection *connection, GBytes *statement,
+                  GBytes *cms, const CertificateQuery *query, Trace trace, Officer *ret_officer,
+                  const CertificateRule **ret_rule, GError **error)
+{
+    g_auto(CmsSigner) signer = {0};
+    if (!cms_verify(certificates, cms, statement, query, &signer, ret_rule, error))
+        return FALSE;
+    if (!query->past && (signer.signed_ms > query->at_ms + TOLERANCE_MS ||
+                         signer.signed_ms < query->at_ms - STATEMENT_LIFE_MS))
+        return certificate_refuse("cms-attributes",
+                                  "signingTime is from the future or a day old: set the clock of "
+                                  "the desk right",
+                                  ret_rule, error);
+    return in_office(certificates, connection, signer.signer, query->at_ms, trace, ret_officer,
+                     ret_rule, error);
+}
+
+static gboolean
+signed_by_two(Certificates *certificates, StoreConnection *connection, GBytes *statement,
+              GBytes *first, GBytes *second, gint64 at_ms, const char *subject_person, Trace trace,
+              const CertificateRule **ret_rule, GError **error)
+{
+    CertificateQuery query = {.at_ms = at_ms, .past = TRUE};
+    g_auto(Officer) one = {0};
+    g_auto(Officer) two = {0};
+    if (!signed_by_officer(certificates, connection, statement, first, &query, trace, &one,
+                           ret_rule, error) ||
+        !signed_by_officer(certificates, connection, statement, second, &query, trace, &two,
+                           ret_rule, error))
+        return FALSE;
+    if (strcmp(one.person_ref, two.person_ref) == 0)
+        return certificate_refuse("two-persons", NULL, ret_rule, error);
+    if (strcmp(one.person_ref, subject_person) == 0 || strcmp(two.person_ref, subject_person) == 0)
+        return certificate_refuse("self", NULL, ret_rule, error);
+    return TRUE;
+}
+
+/* A founder by the founding, everybody else by two signatures. */
+static gboolean
+appointment_holds(Certificates *certificates, StoreConnection *connection, const OfficerRow *row,
+                  const CertificateRule **ret_rule, GError **error)
+{
+    g_autoptr(Statement) statement = statement_from_bytes(row->statement, NULL);
+    if (statement == NULL || strcmp(statement->cert_sha256, row->certificate) != 0 ||
+        strcmp(statement->person_ref, row->person_ref) != 0 ||
+        strcmp(statement->server_name, certificates_server_name(certificates)) != 0)
+        return certificate_refuse("officer", "the record does not say what its statement says",
+                                  ret_rule, error);
+    if (statement->kind == STATEMENT_FOUNDING)
+        return TRUE;
+    return signed_by_two(certificates, connection, row->statement, row->signature_first,
+                         row->signature_second, row->approved_ms, row->person_ref, TRACE_NOTHING,
+                         ret_rule, error);
 }
 
 gboolean
@@ -85,8 +156,8 @@ officer_from_tls(Certificates *certificates, StoreConnection *connection, GPtrAr
     CertificateQuery query = {.at_ms = clock_wall_ms()};
     g_autoptr(Certificate) certificate = NULL;
     return certificates_check(certificates, chain_der, &query, &certificate, ret_rule, error) &&
-           in_office(certificates, connection, certificate, query.at_ms, ret_officer, ret_rule,
-                     error);
+           in_office(certificates, connection, certificate, query.at_ms, TRACE_SIGNATURES,
+                     ret_officer, ret_rule, error);
 }
 
 gboolean
@@ -95,16 +166,8 @@ officer_from_signature(Certificates *certificates, StoreConnection *connection, 
                        const CertificateRule **ret_rule, GError **error)
 {
     CertificateQuery query = {.at_ms = at_ms, .past = past};
-    g_auto(CmsSigner) signer = {0};
-    if (!cms_verify(certificates, cms, statement, &query, &signer, ret_rule, error))
-        return FALSE;
-    if (!past &&
-        (signer.signed_ms > at_ms + TOLERANCE_MS || signer.signed_ms < at_ms - STATEMENT_LIFE_MS))
-        return certificate_refuse("cms-attributes",
-                                  "signingTime is from the future or a day old: set the clock of "
-                                  "the desk right",
-                                  ret_rule, error);
-    return in_office(certificates, connection, signer.signer, at_ms, ret_officer, ret_rule, error);
+    return signed_by_officer(certificates, connection, statement, cms, &query, TRACE_SIGNATURES,
+                             ret_officer, ret_rule, error);
 }
 
 gboolean
@@ -112,18 +175,8 @@ officers_signed_both(Certificates *certificates, StoreConnection *connection, GB
                      GBytes *first, GBytes *second, gint64 at_ms, const char *subject_person,
                      const CertificateRule **ret_rule, GError **error)
 {
-    g_auto(Officer) one = {0};
-    g_auto(Officer) two = {0};
-    if (!officer_from_signature(certificates, connection, statement, first, at_ms, TRUE, &one,
-                                ret_rule, error) ||
-        !officer_from_signature(certificates, connection, statement, second, at_ms, TRUE, &two,
-                                ret_rule, error))
-        return FALSE;
-    if (strcmp(one.person_ref, two.person_ref) == 0)
-        return certificate_refuse("two-persons", NULL, ret_rule, error);
-    if (strcmp(one.person_ref, subject_person) == 0 || strcmp(two.person_ref, subject_person) == 0)
-        return certificate_refuse("self", NULL, ret_rule, error);
-    return TRUE;
+    return signed_by_two(certificates, connection, statement, first, second, at_ms, subject_person,
+                         TRACE_SIGNATURES, ret_rule, error);
 }
 
 gboolean

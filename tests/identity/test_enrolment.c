@@ -673,6 +673,25 @@ test_officer_by_sql(Agency *agency, gconstpointer data)
     assert_refused(&error, "not made by us");
 }
 
+/* An appointed officer rests on two signatures, not on the MAC alone. */
+static void
+test_appointment_by_sql(Agency *agency, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *third = propose(agency, "adele", "officer", NULL, "third", &error);
+    g_assert_true(approve(agency, "albert", third, &error));
+    test_office_enrol(pki, agency->certificates, agency->database->pool, "third", "albert", ANNA,
+                      "anna", NULL);
+    g_assert_cmpstr(login(agency, "anna", ANNA), ==, "");
+    execute(agency, "UPDATE officer SET signature_first = signature_second "
+                    "WHERE signature_first <> ''");
+    g_assert_cmpstr(login(agency, "anna", NULL), ==, "two-persons");
+    g_assert_null(propose(agency, "third", "enrol", BRUNO, "bruno", &error));
+    assert_refused(&error, "two-persons");
+    execute(agency, "UPDATE officer SET signature_first = '', signature_second = ''");
+    g_assert_cmpstr(login(agency, "anna", NULL), ==, "cms-shape");
+}
+
 /* Another record key: a database carried to another house says nothing there. */
 static void
 test_other_record_key(Agency *agency, gconstpointer data)
@@ -765,6 +784,7 @@ main(int argc, char **argv)
     ADD("state-by-sql", test_state_by_sql);
     ADD("signature-by-sql", test_signature_by_sql);
     ADD("officer-by-sql", test_officer_by_sql);
+    ADD("appointment-by-sql", test_appointment_by_sql);
     ADD("other-record-key", test_other_record_key);
     ADD("proof-from-challenge", test_proof_from_challenge);
     int status = g_test_run();
