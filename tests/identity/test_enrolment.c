@@ -99,6 +99,16 @@ assert_refused(GError **error, const char *words)
     g_clear_error(error);
 }
 
+static GBytes *
+sign(const char *name, GBytes *content)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Credential) credential = test_pki_credential(pki, name);
+    GBytes *signature = cms_sign(credential, content, &error);
+    g_assert_no_error(error);
+    return signature;
+}
+
 /* ---- founding ---- */
 
 static void
@@ -111,10 +121,14 @@ test_founding_needs_two_persons(Agency *agency, gconstpointer data)
     g_autoptr(GPtrArray) one = test_pki_chain(pki, "adele");
     g_autoptr(GPtrArray) again = test_pki_chain(pki, "adele-second-card");
     g_autoptr(GPtrArray) bad = test_pki_chain(pki, "no-eku");
+    g_autoptr(GPtrArray) nameless = test_pki_chain(pki, "nameless");
     g_assert_false(founding_gather(agency->certificates, connection, writes, one, again, &error));
     assert_refused(&error, "two-persons");
     g_assert_false(founding_gather(agency->certificates, connection, writes, one, bad, &error));
     assert_refused(&error, "extended-key-usage");
+    g_assert_false(
+        founding_gather(agency->certificates, connection, writes, one, nameless, &error));
+    assert_refused(&error, "serialNumber");
     g_assert_cmpint(test_database_count(database, "SELECT count(*) FROM officer"), ==, 0);
 }
 
@@ -251,6 +265,30 @@ test_one_account_a_person_a_key_a_certificate(Agency *agency, gconstpointer data
 }
 
 static void
+test_certificate_that_names_nobody(Agency *agency, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    StorePool *pool = agency->database->pool;
+    g_assert_null(propose(agency, "adele", "enrol", ANNA, "nameless", &error));
+    assert_refused(&error, "say who it is");
+    g_autoptr(Statement) statement = test_office_draft_for(pki, agency->certificates, pool, "enrol",
+                                                           ANNA, "nameless", "anna", &error);
+    g_assert_no_error(error);
+    g_autoptr(GBytes) signature = sign("adele", statement->bytes);
+    g_assert_true(test_office_put(pki, agency->certificates, pool, "adele", statement->bytes,
+                                  signature, "nameless", &error));
+    g_assert_true(approve(agency, "albert", statement->digest_hex, &error));
+    g_assert_cmpstr(login(agency, "nameless", ANNA), ==, "");
+    /* She is Anna all the same. */
+    g_assert_null(propose(agency, "adele", "enrol", "@anna2:" TEST_SERVER, "anna", &error));
+    assert_refused(&error, ANNA);
+    /* Where the certificate names somebody, nobody else can be said. */
+    g_assert_null(test_office_draft_for(pki, agency->certificates, pool, "enrol", BRUNO, "bruno",
+                                        "anna", &error));
+    assert_refused(&error, "another person");
+}
+
+static void
 test_two_proposals_for_one_person(Agency *agency, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
@@ -270,16 +308,6 @@ test_renewal(Agency *agency, gconstpointer data)
     enrol(agency, ANNA, "anna-renewed");
     g_assert_cmpstr(login(agency, "anna-renewed", ANNA), ==, "");
     g_assert_cmpstr(login(agency, "anna", NULL), ==, "not-enrolled");
-}
-
-static GBytes *
-sign(const char *name, GBytes *content)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(Credential) credential = test_pki_credential(pki, name);
-    GBytes *signature = cms_sign(credential, content, &error);
-    g_assert_no_error(error);
-    return signature;
 }
 
 static void
@@ -752,6 +780,7 @@ main(int argc, char **argv)
     g_autofree char *key = test_pki_path(pki, "people/anna.key");
     test_pki_run(pki, "person", "same-key-as-anna", "--serial", "other", "--key", key, NULL);
     test_pki_run(pki, "person", "no-eku", "--kind", "no-eku", NULL);
+    test_pki_run(pki, "person", "nameless", "--kind", "nameless", NULL);
     test_pki_run(pki, "person", "expired", "--kind", "expired", NULL);
     test_pki_run(pki, "person", "wrong-policy", "--kind", "wrong-policy", NULL);
     test_pki_run(pki, "twin", "anna", NULL);
@@ -766,6 +795,7 @@ main(int argc, char **argv)
     ADD("stranger-is-no-officer", test_stranger_is_no_officer);
     ADD("bad-certificates-are-not-enrolled", test_bad_certificates_are_not_enrolled);
     ADD("one-account-a-person-a-key-a-certificate", test_one_account_a_person_a_key_a_certificate);
+    ADD("certificate-that-names-nobody", test_certificate_that_names_nobody);
     ADD("two-proposals-for-one-person", test_two_proposals_for_one_person);
     ADD("renewal", test_renewal);
     ADD("enrolment-that-ends-early", test_enrolment_that_ends_early);

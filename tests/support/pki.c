@@ -290,6 +290,14 @@ Statement *
 test_office_draft(TestPki *pki, Certificates *certificates, StorePool *pool, const char *kind,
                   const char *user_id, const char *person, GError **error)
 {
+    return test_office_draft_for(pki, certificates, pool, kind, user_id, person, NULL, error);
+}
+
+Statement *
+test_office_draft_for(TestPki *pki, Certificates *certificates, StorePool *pool, const char *kind,
+                      const char *user_id, const char *person, const char *identifier,
+                      GError **error)
+{
     g_autoptr(StoreConnection) connection = borrow(pool);
     g_autoptr(cJSON) request = cJSON_CreateObject();
     g_autoptr(GPtrArray) chain = person != NULL ? test_pki_chain(pki, person) : NULL;
@@ -298,6 +306,8 @@ test_office_draft(TestPki *pki, Certificates *certificates, StorePool *pool, con
     cJSON_AddStringToObject(request, "reason", "test");
     if (user_id != NULL)
         cJSON_AddStringToObject(request, "user_id", user_id);
+    if (identifier != NULL)
+        cJSON_AddStringToObject(request, "person", identifier);
     return proposal_draft(certificates, connection, request, chain, error);
 }
 

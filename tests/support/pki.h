@@ -65,6 +65,10 @@ test_office_propose(TestPki *pki, Certificates *certificates, StorePool *pool, c
                     const char *kind, const char *user_id, const char *person, GError **error);
 gboolean test_office_approve(TestPki *pki, Certificates *certificates, StorePool *pool,
                              const char *officer, const char *digest, GError **error);
+/* A draft with the national identifier said besides, where the certificate holds none. */
+Statement *test_office_draft_for(TestPki *pki, Certificates *certificates, StorePool *pool,
+                                 const char *kind, const char *user_id, const char *person,
+                                 const char *identifier, GError **error);
 /* The two steps apart: a draft; and bringing any statement with any signature. */
 Statement *
 test_office_draft(TestPki *pki, Certificates *certificates, StorePool *pool, const char *kind,
