@@ -5,6 +5,7 @@
 enum {
     LOG_HEAD_READ,
     LOG_READ,
+    LOG_READ_USER,
     LOG_ROOM_BACKWARDS,
     LOG_ROOM_FORWARDS,
     LOG_STATE_ROOT
@@ -22,6 +23,10 @@ const StoreStatement log_statements[] = {
     [LOG_READ] = {"log_read", "SELECT " ENTRY_COLUMNS FROM_LOG_AND_EVENT
                               " WHERE log.position > $1 AND log.position <= $2"
                               " ORDER BY log.position LIMIT $3"},
+    [LOG_READ_USER] = {"log_read_user",
+                       "SELECT " ENTRY_COLUMNS FROM_LOG_AND_EVENT
+                       " WHERE log.user_id = $1 AND log.kind = $2 AND log.position > $3"
+                       " AND log.position <= $4 ORDER BY log.position LIMIT $5"},
     [LOG_ROOM_BACKWARDS] = {"log_room_backwards",
                             "SELECT " ENTRY_COLUMNS FROM_LOG_AND_EVENT
                             " WHERE log.kind = 1 AND log.room_id = $1 AND log.position < $2"
@@ -119,6 +124,15 @@ log_read(StoreConnection *connection, gint64 after, gint64 until, guint entries_
 {
     return entries_run(connection, &log_statements[LOG_READ],
                        store_arguments("iii", after, until, (gint64)entries_max), error);
+}
+
+GPtrArray *
+log_read_user(StoreConnection *connection, const char *user_id, LogKind kind, gint64 after,
+              gint64 until, guint entries_max, GError **error)
+{
+    return entries_run(
+        connection, &log_statements[LOG_READ_USER],
+        store_arguments("tiiii", user_id, (gint64)kind, after, until, (gint64)entries_max), error);
 }
 
 GPtrArray *

@@ -52,6 +52,10 @@ gboolean log_head_read(StoreConnection *connection, LogHead *ret_head, GError **
 GPtrArray *log_read(StoreConnection *connection, gint64 after, gint64 until, guint entries_max,
                     GError **error);
 
+/* Of one kind and user: the same. */
+GPtrArray *log_read_user(StoreConnection *connection, const char *user_id, LogKind kind,
+                         gint64 after, gint64 until, guint entries_max, GError **error);
+
 /* One page of a room's events by position; @from exclusive.  Backwards: positions below @from,
  * newest first; forwards: above it, oldest first.  History before we joined has negative positions.
  */

@@ -104,7 +104,7 @@ answer_or_park(Request *request, SyncCall *call, gboolean may_park, GError **err
         return response_json(200, answer);
     call->since = next; /* nothing new until there */
     if (may_park && left_ms > 0) {
-        sync_hub_park(call->server->sync, request, next.position);
+        sync_hub_park(call->server->sync, request, &next);
         request_wait(request, (guint)left_ms, sync_step, call, NULL);
         return RESPONSE_LATER;
     }

@@ -185,6 +185,7 @@ read_summary(const SyncLook *look, SyncRoom *room, GError **error)
 static gboolean
 read_unread(const SyncLook *look, SyncRoom *room, GError **error)
 {
+    room->has_counts = TRUE;
     return unread_count(look->call->server, look->connection, room->room_id, look->call->user_id,
                         look->until, &room->notifications, &room->highlights, error);
 }
@@ -197,11 +198,24 @@ read_extras(const SyncLook *look, SyncRoom *room, gint64 after, GError **error)
     Typing *typing = call->server->typing;
 
     if (typing_changed(typing, room->room_id, after == 0 ? 0 : call->since.typing))
-        typing_append(typing, room->room_id, room->ephemeral);
-    return receipts_append(look->connection, room->room_id, call->user_id, after, look->until,
-                           room->ephemeral, error) &&
+        sync_room_add_typing(call, room);
+    return (!filter_events_want(call->filter->ephemeral, room->room_id, "m.receipt", NULL, NULL) ||
+            receipts_append(look->connection, room->room_id, call->user_id, after, look->until,
+                            room->ephemeral, error)) &&
            account_data_append(look->connection, call->user_id, room->room_id, after, look->until,
                                call->filter->room_account_data, room->account_data, error);
+}
+
+static gboolean
+has_member_change(const SyncLook *look, const char *room_id)
+{
+    GPtrArray *entries = sync_look_room_entries(look, room_id);
+    for (guint i = 0; entries != NULL && i < entries->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(entries, i);
+        if (entry->kind == LOG_EVENT && entry->user_id != NULL)
+            return TRUE;
+    }
+    return FALSE;
 }
 
 static SyncRoom *
@@ -224,8 +238,8 @@ joined_room(SyncLook *look, const StoredMembership *membership, GError **error)
         !read_state(look, room, full ? NULL : root_since, look->until, error) ||
         !read_extras(look, room, newly ? 0 : look->since, error) ||
         !read_unread(look, room, error) ||
-        ((full || look->whole || sync_look_has_entry(look, room_id, LOG_EVENT, NULL)) &&
-         (full || room->timeline->len > 0 || room->state->len > 0) &&
+        ((full || has_member_change(look, room_id) ||
+          (look->whole && (room->timeline->len > 0 || room->state->len > 0))) &&
          !read_summary(look, room, error)))
         return NULL;
     return g_steal_pointer(&room);
@@ -296,6 +310,7 @@ left_room(SyncLook *look, const StoredMembership *membership, GString *out, GErr
         return FALSE;
     if (out->len > 0)
         g_string_append_c(out, ',');
+    g_hash_table_add(look->told, g_strdup(room->room_id));
     return sync_room_append(call, room, FALSE, out, error);
 }
 
@@ -361,8 +376,9 @@ append_local_invite(SyncLook *look, const StoredMembership *membership, GString 
 }
 
 static gboolean
-begin_invite(const SyncLook *look, const char *room_id, GString *out)
+begin_invite(SyncLook *look, const char *room_id, GString *out)
 {
+    g_hash_table_add(look->told, g_strdup(room_id));
     if (!filter_wants_room(look->call->filter, room_id))
         return FALSE;
     if (out->len > 0)
@@ -422,28 +438,32 @@ append_invites(SyncLook *look, GString *out, GError **error)
     return append_partner_invites(look, out, error);
 }
 
-/* Invites from partners that ended: rooms that the user left, with nothing to show. @invites: those
- * that stand. */
-static void
-append_ended_invites(const SyncLook *look, const GString *invites, GString *out)
+/* Invites from partners that ended: rooms that the user left, with nothing to show. */
+static gboolean
+append_ended_invites(SyncLook *look, GString *out, GError **error)
 {
-    for (guint i = 0; i < look->entries->len; i++) {
-        const LogEntry *entry = g_ptr_array_index(look->entries, i);
-        if (entry->kind != LOG_INVITE || entry->room_id == NULL ||
-            g_strcmp0(entry->user_id, look->call->user_id) != 0 ||
-            g_hash_table_contains(look->joined, entry->room_id))
-            continue;
-        g_autoptr(GString) key = g_string_new(NULL);
-        json_append_string(key, entry->room_id);
-        if (strstr(invites->str, key->str) != NULL || strstr(out->str, key->str) != NULL)
+    const SyncCall *call = look->call;
+    g_autoptr(GPtrArray) entries = NULL;
+
+    if (call->initial)
+        return TRUE;
+    entries = log_read_user(look->connection, call->user_id, LOG_INVITE, look->since, look->until,
+                            SYNC_ENTRIES_MAX, error);
+    if (entries == NULL)
+        return FALSE;
+    for (guint i = 0; i < entries->len; i++) {
+        const char *room_id = ((LogEntry *)g_ptr_array_index(entries, i))->room_id;
+        if (room_id == NULL || g_hash_table_contains(look->joined, room_id) ||
+            !filter_wants_room(call->filter, room_id) ||
+            !g_hash_table_add(look->told, g_strdup(room_id)))
             continue;
         if (out->len > 0)
             g_string_append_c(out, ',');
-        g_string_append_printf(out,
-                               "%s:{\"state\":{\"events\":[]},\"timeline\":{\"events\":[],"
-                               "\"limited\":false},\"account_data\":{\"events\":[]}}",
-                               key->str);
+        json_append_string(out, room_id);
+        g_string_append(out, ":{\"state\":{\"events\":[]},\"timeline\":{\"events\":[],"
+                             "\"limited\":false},\"account_data\":{\"events\":[]}}");
     }
+    return TRUE;
 }
 
 /* ---- the whole ---- */
@@ -524,12 +544,12 @@ sync_from_database(const SyncCall *call, GString **ret_answer, SyncToken *ret_ne
     if (connection == NULL || !sync_acknowledge_to_device(call, connection, error) ||
         !sync_look_begin(&look, error) || !append_joined(&look, parts.join, error) ||
         !append_left(&look, parts.leave, error) || !append_invites(&look, parts.invite, error) ||
+        !append_ended_invites(&look, parts.leave, error) ||
         !account_data_append(connection, call->user_id, NULL, look.since, look.until,
                              call->filter->account_data, parts.account_data, error) ||
         !sync_append_to_device(&look, &next, parts.to_device, error) ||
         !sync_note_device_lists(&look, error))
         return FALSE;
-    append_ended_invites(&look, parts.invite, parts.leave);
     follow(&look);
     next.position = look.until;
     *ret_next = next;

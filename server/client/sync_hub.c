@@ -5,11 +5,13 @@
 #include "identity/clock.h"
 #include "identity/seeded_hash.h"
 #include "identity/session.h"
+#include "server/client/typing.h"
 #include "server/server.h"
 #include "storage/log_ring.h"
 #include "storage/to_device_store.h"
 
 #define RECENT_ENTRIES_MAX 8192u
+#define RECENT_BYTES_MAX ((gsize)16 * 1024 * 1024) /* of events, which the ring may share */
 #define FOLLOWED_USERS_MAX 20000u
 #define ROOM_ROOTS_MAX 100000u
 
@@ -38,8 +40,9 @@ struct SyncHub {
     GHashTable *rooms;     /* room id -> set of Follower */
     GHashTable *roots;     /* room id -> GBytes: the state's root, as last seen */
     GQueue recent;         /* Recent, oldest first */
-    gint64 recent_after;   /* `recent` holds everything after this position */
-    gint64 position;       /* up to where the bell has told */
+    gsize recent_bytes;
+    gint64 recent_after; /* `recent` holds everything after this position */
+    gint64 position;     /* up to where the bell has told */
     SyncHubCounts counts;
 };
 
@@ -154,6 +157,13 @@ is_plain(SyncHub *hub, const LogEntry *entry)
 }
 
 static void
+forget_key_counts(Follower *follower)
+{
+    follower->key_changes++;
+    g_hash_table_remove_all(follower->key_counts);
+}
+
+static void
 wake_device(Follower *follower, const char *device_id)
 {
     Request *request = g_hash_table_lookup(follower->parked, device_id);
@@ -199,12 +209,20 @@ tell(SyncHub *hub, const LogEntry *entry)
         wake_device(follower, device_id);
         return;
     }
+    if (entry->kind == LOG_SESSION_END) /* its keys went with the device */
+        forget_key_counts(follower);
     /* The user's own memberships changed: the rooms are told anew by the next look into the
      * database. */
     if (entry->kind == LOG_EVENT || entry->kind == LOG_INVITE || entry->kind == LOG_ROOM_FORGOTTEN)
         if (follower->stale_since == 0)
             follower->stale_since = entry->position;
     wake_all(follower);
+}
+
+static gsize
+payload_bytes(const LogEntry *entry)
+{
+    return entry->payload != NULL ? g_bytes_get_size(entry->payload) : 0;
 }
 
 static void
@@ -219,12 +237,14 @@ bell(GPtrArray *entries, gpointer data)
         Recent *recent = g_new(Recent, 1);
         *recent = (Recent){log_entry_ref(entry), is_plain(hub, entry)};
         g_queue_push_tail(&hub->recent, recent);
+        hub->recent_bytes += payload_bytes(entry);
         hub->position = entry->position;
         tell(hub, entry);
     }
-    while (hub->recent.length > RECENT_ENTRIES_MAX) {
+    while (hub->recent.length > RECENT_ENTRIES_MAX || hub->recent_bytes > RECENT_BYTES_MAX) {
         Recent *oldest = g_queue_pop_head(&hub->recent);
         hub->recent_after = oldest->entry->position;
+        hub->recent_bytes -= payload_bytes(oldest->entry);
         recent_free(oldest);
     }
     g_mutex_unlock(&hub->lock);
@@ -315,44 +335,81 @@ concerns(const Follower *follower, const LogEntry *entry)
            (entry->room_id != NULL && g_hash_table_contains(follower->rooms, entry->room_id));
 }
 
-gboolean
-sync_hub_collect(SyncHub *hub, const char *user_id, gint64 since, GPtrArray **ret_entries,
-                 gint64 *ret_until)
+void
+sync_hub_news_clear(SyncHubNews *news)
+{
+    g_clear_pointer(&news->entries, g_ptr_array_unref);
+    g_clear_pointer(&news->typing, g_ptr_array_unref);
+}
+
+/* The entries after @since that concern @follower, oldest first; NULL: not all of them are plain.
+ */
+static GPtrArray *
+plain_entries(SyncHub *hub, const Follower *follower, gint64 since)
 {
     g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
-    gboolean plain = FALSE;
 
-    g_mutex_lock(&hub->lock);
-    Follower *follower = g_hash_table_lookup(hub->followers, user_id);
-    if (follower != NULL && follower->stale_since == 0 && since >= hub->recent_after &&
-        since <= hub->position) {
-        plain = TRUE;
-        for (GList *item = hub->recent.tail; item != NULL && plain; item = item->prev) {
-            const Recent *recent = item->data;
-            if (recent->entry->position <= since)
-                break;
-            if (!concerns(follower, recent->entry))
-                continue;
-            plain = recent->plain;
-            g_ptr_array_add(entries, log_entry_ref(recent->entry));
-        }
-        follower->last_used_ms = clock_interval_ms();
-        *ret_until = hub->position;
+    for (GList *item = hub->recent.tail; item != NULL; item = item->prev) {
+        const Recent *recent = item->data;
+        if (recent->entry->position <= since)
+            break;
+        if (!concerns(follower, recent->entry))
+            continue;
+        if (!recent->plain)
+            return NULL;
+        g_ptr_array_add(entries, log_entry_ref(recent->entry));
     }
-    g_mutex_unlock(&hub->lock);
-    if (!plain)
-        return FALSE;
-    for (guint i = 0; i < entries->len / 2; i++) { /* oldest first */
+    for (guint i = 0; i < entries->len / 2; i++) {
         gpointer swap = entries->pdata[i];
         entries->pdata[i] = entries->pdata[entries->len - 1 - i];
         entries->pdata[entries->len - 1 - i] = swap;
     }
-    *ret_entries = g_steal_pointer(&entries);
+    return g_steal_pointer(&entries);
+}
+
+gboolean
+sync_hub_collect(SyncHub *hub, const char *user_id, const SyncToken *since, SyncHubNews *ret_news)
+{
+    SyncHubNews news = {0};
+
+    g_mutex_lock(&hub->lock);
+    Follower *follower = g_hash_table_lookup(hub->followers, user_id);
+    if (follower != NULL && follower->stale_since == 0 && since->position >= hub->recent_after &&
+        since->position <= hub->position) {
+        news.entries = plain_entries(hub, follower, since->position);
+        if (news.entries != NULL)
+            news.typing = typing_changed_among(hub->server->typing, follower->rooms, since->typing);
+        follower->last_used_ms = clock_interval_ms();
+        news.until = hub->position;
+    }
+    g_mutex_unlock(&hub->lock);
+    if (news.entries == NULL)
+        return FALSE;
+    *ret_news = news;
     return TRUE;
 }
 
+/* Is there anything for @follower after @seen? */
+static gboolean
+has_news(SyncHub *hub, const Follower *follower, const SyncToken *seen)
+{
+    g_autoptr(GPtrArray) typing = NULL;
+
+    if (follower->stale_since != 0 || seen->position < hub->recent_after)
+        return TRUE;
+    for (GList *item = hub->recent.tail; item != NULL; item = item->prev) {
+        const LogEntry *entry = ((Recent *)item->data)->entry;
+        if (entry->position <= seen->position)
+            break;
+        if (concerns(follower, entry))
+            return TRUE;
+    }
+    typing = typing_changed_among(hub->server->typing, follower->rooms, seen->typing);
+    return typing->len > 0;
+}
+
 void
-sync_hub_park(SyncHub *hub, Request *request, gint64 seen)
+sync_hub_park(SyncHub *hub, Request *request, const SyncToken *seen)
 {
     g_mutex_lock(&hub->lock);
     Follower *follower = follower_get(hub, request_user_id(request));
@@ -361,14 +418,7 @@ sync_hub_park(SyncHub *hub, Request *request, gint64 seen)
         request_wake(older);
     g_hash_table_replace(follower->parked, g_strdup(request_device_id(request)),
                          request_ref(request));
-    gboolean news = follower->stale_since != 0;
-    for (GList *item = hub->recent.tail; item != NULL && !news; item = item->prev) {
-        const LogEntry *entry = ((Recent *)item->data)->entry;
-        if (entry->position <= seen)
-            break;
-        news = concerns(follower, entry);
-    }
-    if (news || seen < hub->recent_after || !session_is_live(request_session(request), NULL))
+    if (has_news(hub, follower, seen) || !session_is_live(request_session(request), NULL))
         request_wake(request);
     g_mutex_unlock(&hub->lock);
 }
@@ -415,10 +465,8 @@ sync_hub_keys_changed(SyncHub *hub, const char *user_id)
 {
     g_mutex_lock(&hub->lock);
     Follower *follower = g_hash_table_lookup(hub->followers, user_id);
-    if (follower != NULL) {
-        follower->key_changes++;
-        g_hash_table_remove_all(follower->key_counts);
-    }
+    if (follower != NULL)
+        forget_key_counts(follower);
     g_mutex_unlock(&hub->lock);
 }
 

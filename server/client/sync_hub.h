@@ -5,10 +5,12 @@
  * syncs that it concerns, and a sync whose news are plain messages is answered from memory;
  * everything else takes the database path.  The share is counted.
  *
- * Memory is bounded: recent entries by number, users by number (those who wait are never put out).
- * For server/client/sync.c, typing and serve.c.  Thread-safe; the bell runs on the lane thread. */
+ * Memory is bounded: recent entries by number and bytes, users by number (those who wait are never
+ * put out). For server/client/sync.c, typing and serve.c.  Thread-safe; the bell runs on the lane
+ * thread. */
 #pragma once
 
+#include "server/client/stream_token.h"
 #include "server/http/request.h"
 #include "storage/log.h"
 
@@ -22,16 +24,23 @@ void sync_hub_free(SyncHub *hub);
 /* The user's joined rooms as they were at @position (char *): from now on the hub follows them. */
 void sync_hub_follow(SyncHub *hub, const char *user_id, GPtrArray *room_ids, gint64 position);
 
-/* What concerns @user_id after @since, if all of it are plain messages in joined rooms (they change
- * no state): new references in *ret_entries, oldest first, maybe none, and how far that is in
- * *ret_until.  FALSE: take the database path. */
-gboolean sync_hub_collect(SyncHub *hub, const char *user_id, gint64 since, GPtrArray **ret_entries,
-                          gint64 *ret_until);
+/* What concerns a user after a token, if all of it are plain messages in joined rooms (they change
+ * no state). */
+typedef struct {
+    GPtrArray *entries; /* LogEntry, oldest first; maybe none */
+    GPtrArray *typing;  /* char *: rooms where others type than at the token */
+    gint64 until;       /* how far that is */
+} SyncHubNews;
+void sync_hub_news_clear(SyncHubNews *news);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SyncHubNews, sync_hub_news_clear)
+/* FALSE: take the database path. */
+gboolean
+sync_hub_collect(SyncHub *hub, const char *user_id, const SyncToken *since, SyncHubNews *ret_news);
 
 /* Park @request: it is woken (request_wake) by news after @seen; at once if they are there already.
  * The newer request of a device ends the older one's wait.  Then call request_wait(); in its step
  * call sync_hub_leave(). */
-void sync_hub_park(SyncHub *hub, Request *request, gint64 seen);
+void sync_hub_park(SyncHub *hub, Request *request, const SyncToken *seen);
 /* TRUE: no newer request of the device has taken its place. */
 gboolean sync_hub_leave(SyncHub *hub, Request *request);
 

@@ -15,6 +15,7 @@ sync_look_clear(SyncLook *look)
     g_clear_pointer(&look->by_room, g_hash_table_unref);
     g_clear_pointer(&look->memberships, g_ptr_array_unref);
     g_clear_pointer(&look->joined, g_hash_table_unref);
+    g_clear_pointer(&look->told, g_hash_table_unref);
     g_clear_pointer(&look->account_rooms, g_hash_table_unref);
     g_clear_pointer(&look->changed_users, g_hash_table_unref);
     g_clear_pointer(&look->left_users, g_hash_table_unref);
@@ -85,6 +86,7 @@ sync_look_begin(SyncLook *look, GError **error)
     look->whole = look->call->initial;
     look->changed_users = string_set();
     look->left_users = string_set();
+    look->told = string_set();
     if (!read_entries(look, error) || !read_memberships(look, error))
         return FALSE;
     g_autoptr(GPtrArray) rooms = account_data_changed_rooms(look->connection, look->call->user_id,
@@ -109,7 +111,7 @@ sync_look_has_entry(const SyncLook *look, const char *room_id, LogKind kind, con
     GPtrArray *entries = sync_look_room_entries(look, room_id);
     for (guint i = 0; entries != NULL && i < entries->len; i++) {
         const LogEntry *entry = g_ptr_array_index(entries, i);
-        if (entry->kind == kind && (user_id == NULL || g_strcmp0(entry->user_id, user_id) == 0))
+        if (entry->kind == kind && g_strcmp0(entry->user_id, user_id) == 0)
             return TRUE;
     }
     return FALSE;

@@ -45,6 +45,7 @@ typedef struct {
     GHashTable *by_room;    /* room id -> GPtrArray of those that are of the room */
     GPtrArray *memberships; /* StoredMembership of the user, as they are at the head */
     GHashTable *joined;     /* room id -> StoredMembership */
+    GHashTable *told;       /* room ids that stand in the answer as invites or as left */
     GHashTable *account_rooms; /* room ids whose account data changed */
     GHashTable *changed_users; /* whose devices changed: sync_note_device_lists() */
     GHashTable *left_users;    /* who is met no more */
@@ -57,7 +58,6 @@ void sync_look_clear(SyncLook *look);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SyncLook, sync_look_clear)
 /* The entries of @room_id since the token, oldest first; NULL: none. */
 GPtrArray *sync_look_room_entries(const SyncLook *look, const char *room_id);
-/* @user_id NULL: anybody's. */
 gboolean
 sync_look_has_entry(const SyncLook *look, const char *room_id, LogKind kind, const char *user_id);
 /* The membership at the token, and the root of the state then (may be NULL). */
@@ -83,7 +83,8 @@ typedef struct {
     GPtrArray *state;       /* Pdu */
     GString *ephemeral;     /* events, separated by commas */
     GString *account_data;
-    GString *summary; /* members of the object, or empty */
+    GString *summary;    /* members of the object, or empty */
+    gboolean has_counts; /* the two below are known */
     guint notifications;
     guint highlights;
 } SyncRoom;
@@ -91,6 +92,8 @@ typedef struct {
 SyncRoom *sync_room_new(const char *room_id);
 void sync_room_free(SyncRoom *room);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SyncRoom, sync_room_free)
+/* Who types, unless the filter does not want it. */
+void sync_room_add_typing(const SyncCall *call, SyncRoom *room);
 gboolean sync_room_is_empty(const SyncRoom *room);
 /* Append "room_id":{…} of rooms.join or rooms.leave. */
 gboolean sync_room_append(const SyncCall *call, const SyncRoom *room, gboolean joined, GString *out,

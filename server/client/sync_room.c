@@ -4,6 +4,7 @@
 #include "identity/seeded_hash.h"
 #include "server/client/client_events.h"
 #include "server/client/sync_private.h"
+#include "server/client/typing.h"
 
 SyncRoom *
 sync_room_new(const char *room_id)
@@ -36,6 +37,13 @@ sync_room_is_empty(const SyncRoom *room)
 {
     return room->timeline->len == 0 && room->state->len == 0 && room->ephemeral->len == 0 &&
            room->account_data->len == 0 && room->summary->len == 0;
+}
+
+void
+sync_room_add_typing(const SyncCall *call, SyncRoom *room)
+{
+    if (filter_events_want(call->filter->ephemeral, room->room_id, "m.typing", NULL, NULL))
+        typing_append(call->server->typing, room->room_id, room->ephemeral);
 }
 
 guint
@@ -133,6 +141,8 @@ sync_room_append(const SyncCall *call, const SyncRoom *room, gboolean joined, GS
     if (joined) {
         g_string_append_printf(out, ",\"ephemeral\":{\"events\":[%s]}", room->ephemeral->str);
         g_string_append_printf(out, ",\"summary\":{%s}", room->summary->str);
+    }
+    if (joined && room->has_counts) {
         g_string_append_printf(
             out, ",\"unread_notifications\":{\"highlight_count\":%u,\"notification_count\":%u}",
             room->highlights, room->notifications);

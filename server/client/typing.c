@@ -6,11 +6,14 @@
 #include "identity/json.h"
 #include "identity/seeded_hash.h"
 
-#define ROOMS_MAX 50000 /* with somebody typing */
+#define ROOMS_MAX 50000 /* with somebody typing, now or a short while ago */
+/* Longer than a sync waits: whoever follows has been told by then that nobody types any more. */
+#define EMPTY_ROOM_KEPT_MS (10 * 60 * 1000)
 
 typedef struct {
     GHashTable *users; /* user id -> gint64 *: until when, on the interval clock */
     gint64 version;
+    gint64 changed_ms; /* on the interval clock */
 } TypingRoom;
 
 struct Typing {
@@ -52,6 +55,19 @@ expire_room(TypingRoom *room, gint64 now_ms)
     return any;
 }
 
+static gboolean
+is_long_empty(const TypingRoom *room, gint64 now_ms)
+{
+    return g_hash_table_size(room->users) == 0 && room->changed_ms + EMPTY_ROOM_KEPT_MS < now_ms;
+}
+
+static void
+room_changed(Typing *typing, TypingRoom *room)
+{
+    room->version = ++typing->version;
+    room->changed_ms = clock_interval_ms();
+}
+
 /* The rooms that changed: char *, owned. */
 static GPtrArray *
 expire_all(Typing *typing)
@@ -65,8 +81,10 @@ expire_all(Typing *typing)
     g_hash_table_iter_init(&iter, typing->rooms);
     while (g_hash_table_iter_next(&iter, &room_id, &room))
         if (expire_room(room, now_ms)) {
-            ((TypingRoom *)room)->version = ++typing->version;
+            room_changed(typing, room);
             g_ptr_array_add(rooms, g_strdup(room_id));
+        } else if (is_long_empty(room, now_ms)) {
+            g_hash_table_iter_remove(&iter);
         }
     return rooms;
 }
@@ -171,7 +189,7 @@ typing_set(Typing *typing, const char *room_id, const char *user_id, guint timeo
     if (room != NULL)
         news = set_user(room, user_id, timeout_ms);
     if (news)
-        room->version = ++typing->version;
+        room_changed(typing, room);
     g_mutex_unlock(&typing->lock);
     if (news)
         typing->bell(room_id, typing->data);
@@ -188,19 +206,46 @@ typing_version(Typing *typing)
     return version;
 }
 
+static gboolean
+changed_since(const Typing *typing, const char *room_id, gint64 since)
+{
+    const TypingRoom *room = g_hash_table_lookup(typing->rooms, room_id);
+
+    if (since < typing->first_version || since > typing->version)
+        since = 0;
+    return room != NULL && room->version > since;
+}
+
 gboolean
 typing_changed(Typing *typing, const char *room_id, gint64 since)
 {
-    const TypingRoom *room;
     gboolean changed;
 
     g_mutex_lock(&typing->lock);
-    room = g_hash_table_lookup(typing->rooms, room_id);
-    if (since < typing->first_version || since > typing->version)
-        since = 0;
-    changed = room != NULL && room->version > since;
+    changed = changed_since(typing, room_id, since);
     g_mutex_unlock(&typing->lock);
     return changed;
+}
+
+GPtrArray *
+typing_changed_among(Typing *typing, GHashTable *room_ids, gint64 since)
+{
+    GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
+    GHashTableIter iter;
+    gpointer room_id;
+
+    g_mutex_lock(&typing->lock);
+    if (since != typing->version) {
+        /* Of the two sets, through the smaller. */
+        gboolean through_theirs = g_hash_table_size(room_ids) <= g_hash_table_size(typing->rooms);
+        GHashTable *other = through_theirs ? typing->rooms : room_ids;
+        g_hash_table_iter_init(&iter, through_theirs ? room_ids : typing->rooms);
+        while (g_hash_table_iter_next(&iter, &room_id, NULL))
+            if (g_hash_table_contains(other, room_id) && changed_since(typing, room_id, since))
+                g_ptr_array_add(found, g_strdup(room_id));
+    }
+    g_mutex_unlock(&typing->lock);
+    return found;
 }
 
 void

@@ -25,5 +25,7 @@ void typing_set(Typing *typing, const char *room_id, const char *user_id, guint 
 gint64 typing_version(Typing *typing);
 /* TRUE when the room's list changed after version @since. */
 gboolean typing_changed(Typing *typing, const char *room_id, gint64 since);
+/* Of a set of rooms (keys are char *), those: char *, owned. */
+GPtrArray *typing_changed_among(Typing *typing, GHashTable *room_ids, gint64 since);
 /* Append the m.typing event of the room as it is now. */
 void typing_append(Typing *typing, const char *room_id, GString *out);

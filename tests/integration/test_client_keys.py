@@ -444,6 +444,7 @@ class Keys(unittest.TestCase):
         second = self.server.login(berta)
         device = Device(second)
         device.upload(one_time_keys=device.one_time_keys(5))
+        self.assertEqual(counts(second.sync())[0], {SIGNED: 5})
         self.send(anna, {berta.user_id: {second.device_id: {"n": 1}}}, "t1")
         second.post("logout", {})
         for table in ("to_device", "device_key", "one_time_key", "fallback_key"):
