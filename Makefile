@@ -123,7 +123,6 @@ lint: test-deps build c-tests openserver
 	@tests/lint/lint
 
 bench: run-deps build $(BUILD)/tests/bench/load $(BUILD)/tests/bench/bench_lane
-	@$(BUILD)/tests/bench/bench_lane
 	@python3 tests/bench/bench.py
 
 clean:

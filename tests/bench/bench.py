@@ -1,5 +1,6 @@
 """`make bench`: the figures of this machine, beside what PostgreSQL alone does there and then."""
 
+import concurrent.futures
 import json
 import os
 import re
@@ -16,18 +17,18 @@ from harness.pair import Pair  # noqa: E402
 from harness.postgres import Cluster, programs  # noqa: E402
 from harness.processes import ROOT, free_ports, run  # noqa: E402
 
-SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
+SECONDS = float(os.environ.get("BENCH_SECONDS", "5"))
 WAITING, PARKED = 200, 1000
 LOAD = program().parent / "tests/bench/load"
 
 
 def load(agency, *arguments, **options):
     done = subprocess.run(
-        [str(word) for word in (LOAD, *arguments)], env={**os.environ, "CHANCERY_CA": str(agency.authority)},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False, **options,
+        ["timeout", "90", *(str(word) for word in (LOAD, *arguments))], env={**os.environ, "CHANCERY_CA": str(agency.authority)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options,
     )  # fmt: skip
     if done.returncode != 0 or not done.stdout:
-        raise SystemExit(f"load failed: {done.stderr}")
+        raise SystemExit(f"load {arguments[0]} ended with {done.returncode}: {done.stderr}")
     if done.stderr:
         print(f"    {done.stderr.strip()}")
     return json.loads(done.stdout)
@@ -67,12 +68,20 @@ def build_time():
 
 
 def main():
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    sys.stdout.reconfigure(line_buffering=True)
     print("lines of C per floor")
     lines_of_c()
     print(f"build from nothing: {build_time():.0f} s on {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(prefix="chancery-bench-", dir="/tmp") as folder, Cluster(
         Path(tempfile.mkdtemp(prefix="chancery-pg-", dir="/tmp"))
     ) as cluster:
+        print("the writer lane alone, beside pgbench")
+        lane = subprocess.run(
+            [LOAD.parent / "bench_lane"], env={**os.environ, "CHANCERY_TEST_DATABASE": cluster.conninfo()},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        print("".join(f"  {line}\n" for line in lane.stdout.splitlines()), end="")
         kinds = ("client", "federation", "certificate")
         pair = Pair(Path(folder), cluster, {name: dict(zip(kinds, free_ports(3))) for name in ("alpha", "beta")}, rates=False)
         try:
@@ -94,6 +103,12 @@ def main():
             event = anna.get(f"rooms/{rooms[0]}/event/{anna.send(rooms[0], 'measure')}")
             event_bytes = len(json.dumps(event)) + 350
             print(f"acknowledged PUT /send, {SECONDS:.0f} s each; the load shares the cores")
+            over_tls = load(alpha, "send", alpha.url, anna.access_token, 32, SECONDS, *rooms)
+            alpha.stop()
+            alpha.plain = True
+            alpha.write_config()
+            alpha.start()
+            anna.close()
             best = 0
             for count, where in ((1, "1 room"), (100, "100 rooms")):
                 for senders in (1, 4, 32):
@@ -103,17 +118,20 @@ def main():
                         f"  {where:10} {senders:2} senders: {figure['per_second']:6.0f}/s, p50 {figure['p50_ms']:.1f} ms, "
                         f"p99 {figure['p99_ms']:.1f} ms" + (f", {figure['refused']} refused" if figure["refused"] else "")
                     )
+            print(f"  100 rooms  32 senders over TLS: {over_tls['per_second']:6.0f}/s, p50 {over_tls['p50_ms']:.1f} ms")
             plain = commits(cluster, event_bytes)
             print(f"  pgbench, one-row commits of {event_bytes} bytes, 32 clients: {plain:.0f}/s")
             print(f"  best of 32 senders / pgbench: {best / plain:.2f} (aim: above 0.5)")
-            tokens = [anna.access_token] + [alpha.login("anna").access_token for _ in range(9)]
-            figure = load(alpha, "fanout", alpha.url, anna.access_token, 10, rooms[0], *(tokens * 20)[:WAITING])
+            print(f"  ({PARKED} log-ins, a device each: one parked sync a device)", flush=True)
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                tokens = list(pool.map(lambda _: alpha.login("anna").access_token, range(PARKED)))
+            figure = load(alpha, "fanout", alpha.url, anna.access_token, 10, rooms[0], *tokens[:WAITING])
             print(
                 f"one message to {figure['waiting']} waiting syncs, time to the last: p50 {figure['last_p50_ms']:.1f} ms, "
                 f"worst {figure['last_worst_ms']:.1f} ms (aim: under 20)"
             )
             parked = subprocess.Popen(
-                [str(word) for word in (LOAD, "park", alpha.url, PARKED, 20, *tokens)],
+                [str(word) for word in ("timeout", 90, LOAD, "park", alpha.url, PARKED, 20, *tokens)],
                 env={**os.environ, "CHANCERY_CA": str(alpha.authority)}, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             parked.stdout.readline()

@@ -37,12 +37,13 @@ class Agency:
         self.officers = []
         self.federation_officer = f"{self.short}-federation"
         self.limited = True  # rate limits, as a real server has them
+        self.plain = False  # clients by plain HTTP, as behind a proxy on the same machine
 
     # ---- addresses ----
 
     @property
     def url(self):
-        return f"https://localhost:{self.ports['client']}"
+        return f"{'http' if self.plain else 'https'}://localhost:{self.ports['client']}"
 
     @property
     def certificate_url(self):
@@ -100,7 +101,7 @@ class Agency:
         server = {"certificate": f"pki/servers/{self.short}.pem", "key": f"pki/servers/{self.short}.key"}
         sections = {
             "server": {"name": self.name, "public_base_url": self.url, "state_directory": "state"},
-            "client": {"listen": f"127.0.0.1:{self.ports['client']}", **server},
+            "client": {"listen": f"127.0.0.1:{self.ports['client']}", **({} if self.plain else server)},
             "federation": {
                 "listen": f"127.0.0.1:{self.ports['federation']}",
                 "allow_list_signers": self.fingerprint(self.federation_officer), **server,
