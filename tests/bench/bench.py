@@ -73,9 +73,7 @@ def main():
     print("lines of C per floor")
     lines_of_c()
     print(f"build from nothing: {build_time():.0f} s on {os.cpu_count()} cores")
-    with tempfile.TemporaryDirectory(prefix="chancery-bench-", dir="/tmp") as folder, Cluster(
-        Path(tempfile.mkdtemp(prefix="chancery-pg-", dir="/tmp"))
-    ) as cluster:
+    with tempfile.TemporaryDirectory(prefix="chancery-bench-", dir="/tmp") as folder, Cluster() as cluster:
         print("the writer lane alone, beside pgbench")
         lane = subprocess.run(
             [LOAD.parent / "bench_lane"], env={**os.environ, "CHANCERY_TEST_DATABASE": cluster.conninfo()},

@@ -185,7 +185,8 @@ class Agency:
 
     def secret(self):
         file = self.home / "passphrase"
-        file.write_text(PASS_PHRASE + "\n")
+        if not file.exists():
+            file.write_text(PASS_PHRASE + "\n")
         return file
 
     def officer(self, number, command, verb, *arguments):
