@@ -11,6 +11,7 @@
 #include "server/client/receipts.h"
 #include "server/client/to_device.h"
 #include "server/client/typing.h"
+#include "server/partner/partner_room.h"
 #include "server/server.h"
 #include "storage/event_store.h"
 #include "storage/membership_store.h"
@@ -37,6 +38,26 @@ is_of(const char *user_id, const char *server_name)
 
 /* ---- at once ---- */
 
+/* A server that a room's ACL keeps out says nothing there. A room that cannot be looked up counts
+ * as such. */
+static gboolean
+may_speak_in(const Receiving *receiving, const char *room_id)
+{
+    gboolean allows = FALSE;
+    return partner_room_acl_allows(receiving->server, room_id, receiving->origin, &allows, NULL) &&
+           allows;
+}
+
+static void
+take_receipts(const Receiving *receiving, const cJSON *content)
+{
+    g_autoptr(cJSON) allowed = cJSON_CreateObject();
+    for (const cJSON *room = content->child; room != NULL; room = room->next)
+        if (may_speak_in(receiving, room->string))
+            cJSON_AddItemToObject(allowed, room->string, cJSON_Duplicate(room, TRUE));
+    receipts_receive(receiving->server, receiving->origin, allowed);
+}
+
 static void
 take_typing(const Receiving *receiving, const cJSON *content)
 {
@@ -46,7 +67,7 @@ take_typing(const Receiving *receiving, const cJSON *content)
     g_autoptr(StoreConnection) connection = NULL;
     g_autoptr(StoredMembership) membership = NULL;
 
-    if (room_id == NULL || !is_of(user_id, receiving->origin))
+    if (room_id == NULL || !is_of(user_id, receiving->origin) || !may_speak_in(receiving, room_id))
         return;
     connection = store_borrow(server->pool, NULL);
     if (connection == NULL ||
@@ -155,7 +176,7 @@ partner_edus_receive(Server *server, const char *origin, const cJSON *edus, Part
         if (g_strcmp0(type, "m.typing") == 0)
             take_typing(receiving, content);
         else if (g_strcmp0(type, "m.receipt") == 0)
-            receipts_receive(server, origin, content);
+            take_receipts(receiving, content);
         durable |= is_durable(type);
     }
     if (durable && lane_submit(server->lane, receiving_apply, receiving_done, receiving, &error))

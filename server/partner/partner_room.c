@@ -5,9 +5,9 @@
 #include "federation/room/server_acl.h"
 #include "identity/refusal.h"
 
-static gboolean
-acl_allows(Server *server, const char *room_id, const char *origin, gboolean *ret_allows,
-           GError **error)
+gboolean
+partner_room_acl_allows(Server *server, const char *room_id, const char *origin,
+                        gboolean *ret_allows, GError **error)
 {
     g_autoptr(GBytes) root = NULL;
     g_autoptr(Pdu) acl = NULL;
@@ -36,7 +36,7 @@ partner_room_allows(Request *request, const char *room_id, gboolean must_be_in, 
         refusal_set(error, 404, "M_NOT_FOUND", "This server is not in that room");
         return FALSE;
     }
-    if (!acl_allows(server, room_id, origin, &allows, error) ||
+    if (!partner_room_acl_allows(server, room_id, origin, &allows, error) ||
         !rooms_server_in_room(server->rooms, room_id, origin, &they_are, error))
         return FALSE;
     if (!allows) {

@@ -11,6 +11,9 @@
  * that is not ours, 403 M_FORBIDDEN. */
 gboolean
 partner_room_allows(Request *request, const char *room_id, gboolean must_be_in, GError **error);
+/* What the room's m.room.server_acl says of @origin alone. */
+gboolean partner_room_acl_allows(Server *server, const char *room_id, const char *origin,
+                                 gboolean *ret_allows, GError **error);
 /* The event, if it is accepted and of that room; 404 M_NOT_FOUND otherwise. */
 gboolean partner_room_event(Request *request, const char *room_id, const char *event_id,
                             RoomEvent **ret_event, GError **error);

@@ -11,6 +11,7 @@
 #include "identity/cms.h"
 #include "identity/crl_directory.h"
 #include "identity/unpadded_base64.h"
+#include "server/client/typing.h"
 #include "server/partner/authenticate.h"
 #include "storage/lane.h"
 #include "storage/log_ring.h"
@@ -254,6 +255,7 @@ house_open(House *house)
                                     server->partners, server->partner_client);
     server->transactions =
         transactions_new(server->pool, server->rooms, server->partners, server->partner_client);
+    server->typing = typing_new(NULL, NULL);
     delivery_start(server->delivery);
     partners_watch(server->partners, changed, house);
     house_return(house);
@@ -270,6 +272,7 @@ house_close(gpointer data)
     delivery_stop(server->delivery);
     partner_client_stop(server->partner_client);
     lane_stop(server->lane, 5000);
+    typing_free(server->typing);
     transactions_free(server->transactions);
     outgoing_free(server->outgoing);
     delivery_free(server->delivery);

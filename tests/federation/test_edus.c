@@ -1,0 +1,200 @@
+/* What partners tell beside events: a server speaks for its own users, in rooms that they are in,
+ * or not at all. */
+#include "tests/support/house.h"
+
+#include <string.h>
+
+#include "server/client/typing.h"
+
+#define ANNA "@anna:alpha.example"
+#define BERTA "@berta:beta.example"
+
+typedef struct {
+    Houses *houses;
+    House *alpha, *beta;
+    char *room_id;   /* both are in */
+    char *closed_id; /* Anna alone */
+    char *event_id;
+    guint sent;
+} Fixture;
+
+static void
+set_up(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    fixture->houses = houses_new((const char *const[]){"alpha", "beta", NULL});
+    fixture->alpha = houses_get(fixture->houses, "alpha");
+    fixture->beta = houses_get(fixture->houses, "beta");
+    houses_federate(fixture->houses);
+    fixture->room_id = house_make_room(fixture->alpha, ANNA, "public");
+    fixture->closed_id = house_make_room(fixture->alpha, ANNA, "invite");
+    house_join(fixture->beta, fixture->room_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    fixture->event_id = house_send(fixture->alpha, fixture->room_id, ANNA, "m.room.message", NULL,
+                                   "{\"body\":\"x\"}", &error);
+    g_assert_no_error(error);
+    g_free(test_database_query(fixture->alpha->database, "INSERT INTO device VALUES ('" ANNA
+                                                         "', 'PHONE', '', 1, 1, '', '')"));
+}
+
+static void
+tear_down(Fixture *fixture, gconstpointer data)
+{
+    houses_free(fixture->houses);
+    g_free(fixture->room_id);
+    g_free(fixture->closed_id);
+    g_free(fixture->event_id);
+}
+
+/* Beta's server says this; it is always answered 200, for EDUs are passed over in silence. */
+static void
+say(Fixture *fixture, const char *type, const char *content)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *target = g_strdup_printf("/_matrix/federation/v1/send/edu%u", fixture->sent++);
+    g_autofree char *body = g_strdup_printf(
+        "{\"pdus\":[],\"edus\":[{\"edu_type\":\"%s\",\"content\":%s}]}", type, content);
+    house_request(fixture->beta, fixture->alpha, "PUT", target, body, NULL, &error);
+    g_assert_no_error(error);
+}
+
+static gboolean
+is_typing(Fixture *fixture, const char *room_id, const char *user_id)
+{
+    g_autoptr(GString) event = g_string_new(NULL);
+    typing_append(fixture->alpha->server.typing, room_id, event);
+    return strstr(event->str, user_id) != NULL;
+}
+
+static void
+say_typing(Fixture *fixture, const char *room_id, const char *user_id)
+{
+    g_autofree char *content = g_strdup_printf(
+        "{\"room_id\":\"%s\",\"user_id\":\"%s\",\"typing\":true}", room_id, user_id);
+    say(fixture, "m.typing", content);
+}
+
+static void
+shut_out(Fixture *fixture)
+{
+    g_autoptr(GError) error = NULL;
+    g_free(house_send(fixture->alpha, fixture->room_id, ANNA, "m.room.server_acl", "",
+                      "{\"allow\":[\"*\"],\"deny\":[\"beta.*\"]}", &error));
+    g_assert_no_error(error);
+}
+
+static void
+test_typing(Fixture *fixture, gconstpointer data)
+{
+    say_typing(fixture, fixture->room_id, ANNA);
+    g_assert_false(is_typing(fixture, fixture->room_id, ANNA));
+    say_typing(fixture, fixture->closed_id, BERTA);
+    g_assert_false(is_typing(fixture, fixture->closed_id, BERTA));
+    say_typing(fixture, fixture->room_id, "@stranger:beta.example");
+    g_assert_false(is_typing(fixture, fixture->room_id, "@stranger:beta.example"));
+    say(fixture, "m.typing", "{}");
+    say(fixture, "m.typing", "{\"room_id\":7,\"user_id\":[],\"typing\":\"yes\"}");
+    say_typing(fixture, fixture->room_id, BERTA);
+    g_assert_true(is_typing(fixture, fixture->room_id, BERTA));
+}
+
+static void
+test_typing_past_the_acl(Fixture *fixture, gconstpointer data)
+{
+    shut_out(fixture);
+    say_typing(fixture, fixture->room_id, BERTA);
+    g_assert_false(is_typing(fixture, fixture->room_id, BERTA));
+}
+
+static void
+say_receipt(Fixture *fixture, const char *room_id, const char *user_id)
+{
+    g_autofree char *content = g_strdup_printf(
+        "{\"%s\":{\"m.read\":{\"%s\":{\"data\":{\"ts\":5},\"event_ids\":[\"%s\"]}}}}", room_id,
+        user_id, fixture->event_id);
+    say(fixture, "m.receipt", content);
+}
+
+static void
+test_receipts(Fixture *fixture, gconstpointer data)
+{
+    say_receipt(fixture, fixture->room_id, ANNA);
+    say_receipt(fixture, fixture->closed_id, BERTA);
+    say_receipt(fixture, "!nowhere:alpha.example", BERTA);
+    say(fixture, "m.receipt",
+        "{\"!x\":7,\"!y\":{\"m.read\":[]},\"!z\":{\"m.read\":{\"@a\":null}}}");
+    say_receipt(fixture, fixture->room_id, BERTA);
+    house_await_count(fixture->alpha, "SELECT count(*) FROM receipt WHERE user_id = '" BERTA "'",
+                      1);
+    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM receipt"),
+                    ==, 1);
+}
+
+static void
+say_to_device(Fixture *fixture, const char *sender, const char *target, const char *message_id)
+{
+    g_autofree char *content = g_strdup_printf(
+        "{\"sender\":\"%s\",\"type\":\"m.x\",\"message_id\":\"%s\",\"messages\":{\"%s\":{\"PHONE\":"
+        "{\"a\":1}}}}",
+        sender, message_id, target);
+    say(fixture, "m.direct_to_device", content);
+}
+
+static void
+test_to_device(Fixture *fixture, gconstpointer data)
+{
+    say_to_device(fixture, ANNA, ANNA, "m1"); /* not theirs to say */
+    say_to_device(fixture, BERTA, "@gustav:gamma.example", "m2");
+    say(fixture, "m.direct_to_device", "{\"sender\":\"" BERTA "\",\"messages\":[]}");
+    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM to_device"),
+                    ==, 0);
+    say_to_device(fixture, BERTA, ANNA, "m3");
+    say_to_device(fixture, BERTA, ANNA, "m3"); /* again, in another transaction */
+    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM to_device"),
+                    ==, 1);
+}
+
+static void
+test_device_lists(Fixture *fixture, gconstpointer data)
+{
+    say(fixture, "m.device_list_update",
+        "{\"user_id\":\"" ANNA "\",\"device_id\":\"X\",\"stream_id\":1}");
+    g_assert_cmpint(test_database_count(fixture->alpha->database,
+                                        "SELECT count(*) FROM log WHERE user_id = '" ANNA
+                                        "' AND kind = 5"),
+                    ==, 0);
+    say(fixture, "m.device_list_update",
+        "{\"user_id\":\"" BERTA "\",\"device_id\":\"X\",\"stream_id\":1}");
+    g_assert_cmpint(test_database_count(fixture->alpha->database,
+                                        "SELECT count(*) FROM log WHERE user_id = '" BERTA
+                                        "' AND kind = 5"),
+                    >, 0);
+}
+
+static void
+test_unknown_kinds_are_passed_over(Fixture *fixture, gconstpointer data)
+{
+    say(fixture, "m.presence", "{\"push\":[{\"user_id\":\"" ANNA "\",\"presence\":\"online\"}]}");
+    say(fixture, "org.example.command", "{\"run\":\"shutdown\"}");
+    say(fixture, "", "[]");
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct {
+        const char *path;
+        void (*run)(Fixture *fixture, gconstpointer data);
+    } tests[] = {
+        {"/edus/typing", test_typing},
+        {"/edus/typing-past-the-acl", test_typing_past_the_acl},
+        {"/edus/receipts", test_receipts},
+        {"/edus/to-device", test_to_device},
+        {"/edus/device-lists", test_device_lists},
+        {"/edus/unknown", test_unknown_kinds_are_passed_over},
+    };
+    g_test_init(&argc, &argv, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(tests); i++)
+        g_test_add(tests[i].path, Fixture, NULL, set_up, tests[i].run, tear_down);
+    return g_test_run();
+}
