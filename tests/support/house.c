@@ -213,6 +213,11 @@ changed(gpointer data)
 }
 
 static void
+nobody_waits(const char *room_id, gpointer data)
+{
+}
+
+static void
 house_open(House *house)
 {
     Server *server = &house->server;
@@ -255,7 +260,7 @@ house_open(House *house)
                                     server->partners, server->partner_client);
     server->transactions =
         transactions_new(server->pool, server->rooms, server->partners, server->partner_client);
-    server->typing = typing_new(NULL, NULL);
+    server->typing = typing_new(nobody_waits, NULL);
     delivery_start(server->delivery);
     partners_watch(server->partners, changed, house);
     house_return(house);
