@@ -8,7 +8,8 @@
 
 enum {
     HASH_BYTES = 32,
-    LOAD_TRIES = 3,
+    LOAD_TRIES = 50, /* every log-in ends what was on its device before: many at once are no reason
+                        for 503 */
 };
 
 const SessionSettings session_settings_default = {
