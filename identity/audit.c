@@ -11,6 +11,21 @@
 /* Kinds of refusal that are counted apart; types and rules are this program's own words. */
 #define BUCKETS_MAX 256
 
+#define TEXT_BYTES_MAX 512
+
+/* Some members come from outside (a target, a name in a certificate): what the database could not
+ * take, or what is too long for a line, must not stop the act that the line tells of. */
+static char *
+fit(const char *text)
+{
+    char *fitting = g_utf8_make_valid(text != NULL ? text : "", -1);
+    if (strlen(fitting) > TEXT_BYTES_MAX) {
+        char *end = g_utf8_find_prev_char(fitting, fitting + TEXT_BYTES_MAX + 1);
+        *end = '\0';
+    }
+    return fitting;
+}
+
 static StoreArguments *
 arguments_of_line(const AuditLine *line)
 {
@@ -18,14 +33,20 @@ arguments_of_line(const AuditLine *line)
     gsize length = 0;
     const char *bytes = canonical != NULL ? g_bytes_get_data(canonical, &length) : "{}";
     g_autofree char *refs = g_strndup(bytes, canonical != NULL ? length : 2);
+    g_autofree char *type = fit(line->type);
+    g_autofree char *actor = fit(line->actor);
+    g_autofree char *subject = fit(line->subject);
+    g_autofree char *object = fit(line->object);
+    g_autofree char *decision = fit(line->decision);
+    g_autofree char *rule = fit(line->rule);
     StoredAudit row = {
         .time_ms = clock_wall_ms(),
-        .type = line->type != NULL ? line->type : "",
-        .actor = line->actor != NULL ? line->actor : "",
-        .subject = line->subject != NULL ? line->subject : "",
-        .object = line->object != NULL ? line->object : "",
-        .decision = line->decision != NULL ? line->decision : "",
-        .rule = line->rule != NULL ? line->rule : "",
+        .type = type,
+        .actor = actor,
+        .subject = subject,
+        .object = object,
+        .decision = decision,
+        .rule = rule,
         .refs = refs,
     };
     return audit_store_arguments(&row);

@@ -125,6 +125,8 @@ append_der(GPtrArray *chain, X509 *x509)
 static GPtrArray *
 chain_of_signer(CMS_ContentInfo *cms)
 {
+    if (CMS_set1_signers_certs(cms, NULL, 0) != 1)
+        return NULL; /* the signer's certificate is not inside */
     STACK_OF(X509) *signers = CMS_get0_signers(cms);
     STACK_OF(X509) *sent = CMS_get1_certs(cms);
     GPtrArray *chain = NULL;
@@ -141,9 +143,9 @@ chain_of_signer(CMS_ContentInfo *cms)
     return chain;
 }
 
-/* Everything but the chain.  Returns the rule that is broken, or NULL. */
+/* What can be seen without the signer's key.  Returns the rule that is broken, or NULL. */
 static const char *
-signature_fault(CMS_ContentInfo *cms, GBytes *content, gint64 *ret_signed_ms)
+shape_fault(CMS_ContentInfo *cms, GBytes *content, gint64 *ret_signed_ms)
 {
     if (OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_signed)
         return "cms-shape";
@@ -153,9 +155,32 @@ signature_fault(CMS_ContentInfo *cms, GBytes *content, gint64 *ret_signed_ms)
     CMS_SignerInfo *info = sk_CMS_SignerInfo_value(infos, 0);
     if (!attributes_are_there(cms, info, ret_signed_ms))
         return "cms-attributes";
-    if (!digest_is_strong(info))
-        return "digest-strength";
-    return signature_fits(cms, content) ? NULL : "cms-signature";
+    return digest_is_strong(info) ? NULL : "digest-strength";
+}
+
+/* The chain comes before the signature: nobody unknown has us compute with a key of their making.
+ */
+static gboolean
+judge(Certificates *certificates, CMS_ContentInfo *cms, GBytes *content,
+      const CertificateQuery *query, CmsSigner *ret_signer, const CertificateRule **ret_rule,
+      GError **error)
+{
+    gint64 signed_ms = 0;
+    g_autoptr(GPtrArray) chain = NULL;
+    g_autoptr(Certificate) signer = NULL;
+    const char *fault = shape_fault(cms, content, &signed_ms);
+    if (fault != NULL)
+        return certificate_refuse(fault, NULL, ret_rule, error);
+    chain = chain_of_signer(cms);
+    if (chain == NULL)
+        return certificate_refuse("cms-shape", NULL, ret_rule, error);
+    if (!certificates_check(certificates, chain, query, &signer, ret_rule, error))
+        return FALSE;
+    if (!signature_fits(cms, content))
+        return certificate_refuse("cms-signature", NULL, ret_rule, error);
+    ret_signer->signer = g_steal_pointer(&signer);
+    ret_signer->signed_ms = signed_ms;
+    return TRUE;
 }
 
 gboolean
@@ -165,27 +190,13 @@ cms_verify(Certificates *certificates, GBytes *cms, GBytes *content, const Certi
     gsize length = 0;
     const unsigned char *start = g_bytes_get_data(cms, &length);
     const unsigned char *cursor = start;
-    gint64 signed_ms = 0;
-    g_autoptr(GPtrArray) chain = NULL;
     CMS_ContentInfo *info = NULL;
     if (length > 0 && length <= CMS_BYTES_MAX)
         info = d2i_CMS_ContentInfo(NULL, &cursor, (long)length);
-    const char *fault = info == NULL || cursor != start + length
-                            ? "cms-shape"
-                            : signature_fault(info, content, &signed_ms);
-    if (fault == NULL) {
-        chain = chain_of_signer(info);
-        if (chain == NULL)
-            fault = "cms-shape";
-    }
+    gboolean verified = info != NULL && cursor == start + length
+                            ? judge(certificates, info, content, query, ret_signer, ret_rule, error)
+                            : certificate_refuse("cms-shape", NULL, ret_rule, error);
     CMS_ContentInfo_free(info);
     ERR_clear_error();
-    if (fault != NULL)
-        return certificate_refuse(fault, NULL, ret_rule, error);
-    g_autoptr(Certificate) signer = NULL;
-    if (!certificates_check(certificates, chain, query, &signer, ret_rule, error))
-        return FALSE;
-    ret_signer->signer = g_steal_pointer(&signer);
-    ret_signer->signed_ms = signed_ms;
-    return TRUE;
+    return verified;
 }

@@ -208,6 +208,33 @@ keep_line(gint64 seq, gint64 time_ms, const AuditLine *line, const char *refs, g
     return TRUE;
 }
 
+/* What comes from outside cannot stop a line: bytes that are no text, and too many of them. */
+static void
+test_outside_text(House *house, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GString) longest = g_string_new(NULL);
+    while (longest->len < 512)
+        g_string_append_c(longest, 'a');
+    g_autofree char *fits = g_strdup(longest->str);
+    g_string_append(longest, "\303\244");
+    g_autofree char *split =
+        g_strdup_printf("%.511s\303\244", fits); /* an a umlaut across the limit */
+    const char *const texts[] = {"\377\376", longest->str, fits, split};
+    g_autoptr(StoreConnection) connection = store_borrow(house->database->pool, &error);
+    for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(StoreWrites) writes = store_writes_new();
+        AuditLine line = {.type = "test", .object = texts[i]};
+        audit_line(writes, &line);
+        store_writes_run(writes, connection, &error);
+        g_assert_no_error(error);
+    }
+    g_autofree char *lengths = test_database_query(
+        house->database,
+        "SELECT string_agg(octet_length(object)::text, ' ' ORDER BY seq) FROM audit");
+    g_assert_cmpstr(lengths, ==, "6 512 512 511");
+}
+
 static void
 test_refusals_are_counted_above_a_rate(House *house, gconstpointer data)
 {
@@ -298,6 +325,7 @@ main(int argc, char **argv)
     ADD("/audit/only-grows-even-for-its-owner", test_only_grows_even_for_its_owner);
     ADD("/audit/serving-role", test_serving_role);
     ADD("/audit/no-number-is-missing", test_no_number_is_missing);
+    ADD("/audit/outside-text", test_outside_text);
     ADD("/audit/refusals-are-counted-above-a-rate", test_refusals_are_counted_above_a_rate);
     ADD("/clock-rule/start-before-build", test_start_before_build);
     ADD("/clock-rule/start-before-newest-line", test_start_before_newest_line);
