@@ -111,12 +111,18 @@ test_an_hour_away_then_every_event_once(Fixture *fixture, gconstpointer data)
     for (guint i = 0; i < 120; i++)
         g_ptr_array_add(sent, send_hello(fixture->alpha, room_id, ANNA));
     house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_transaction", 1);
+    g_autofree char *first =
+        test_database_query(fixture->alpha->database, "SELECT txn_id FROM delivery_transaction");
     clock_shift_for_tests(3600 * 1000);
     house_return(fixture->beta);
     clock_shift_for_tests(2 * 3600 * 1000); /* the longest pause is over, wherever it began */
     house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 0);
     for (guint i = 0; i < sent->len; i++)
         g_assert_cmpint(house_count_event(fixture->beta, sent->pdata[i]), ==, 1);
+    /* what was stored before the outage is what was sent after it */
+    g_autofree char *arrived =
+        g_strdup_printf("SELECT count(*) FROM inbound_transaction WHERE txn_id = '%s'", first);
+    g_assert_cmpint(test_database_count(fixture->beta->database, arrived), ==, 1);
     /* in order */
     g_autofree char *order = test_database_query(
         fixture->beta->database,
