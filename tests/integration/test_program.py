@@ -91,6 +91,20 @@ class Program(unittest.TestCase):
                 client.request(method, path)
             self.assertEqual((caught.exception.status, caught.exception.errcode), (status, "M_UNRECOGNIZED"))
 
+    def test_the_access_log_keeps_secrets(self):
+        """a line a request, without tokens, query values and paths that no route knows"""
+        self.agency.start()
+        stranger = self.agency.anonymous()
+        stranger.access_token = "token-secret"
+        for path in ("/_matrix/client/v3/account/whoami?access_token=query-secret", "/path-secret/x"):
+            with self.assertRaises(Refused):
+                stranger.request("GET", path)
+        self.agency.stop()
+        log = self.agency.log.read_text()
+        self.assertIn("GET /_matrix/client/v3/account/whoami 401", log)
+        self.assertIn("GET (no such route) 404", log)
+        self.assertNotIn("-secret", log)
+
     def test_audit_log_is_append_only(self):
         """the database role of the server can append to the audit log, and neither change nor remove a line"""
         self.agency.start()
