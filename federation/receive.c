@@ -417,21 +417,15 @@ receive_event(Submission *submission, RoomMemory *memory, LaneBatch *batch, cons
     return judge_and_store(submission, memory, batch, event, auth, received, error);
 }
 
+/* An auth event that is not stored yet. */
 static gboolean
-receive_outlier(Submission *submission, RoomMemory *memory, LaneBatch *batch, const Pdu *pdu,
-                Received *received, GError **error)
+receive_new_outlier(Submission *submission, RoomMemory *memory, LaneBatch *batch, const Pdu *pdu,
+                    Received *received, GError **error)
 {
     g_autoptr(GPtrArray) auth = new_events();
     g_autoptr(RoomEvent) event = NULL;
-    g_autoptr(RoomEvent) known = NULL;
     const char *reason = NULL;
 
-    if (!room_view_event(memory->view, pdu->event_id, &known, error))
-        return FALSE;
-    if (known != NULL) {
-        verdict(received, RECEIVED_KNOWN, NULL);
-        return TRUE;
-    }
     if (!load_named(memory, pdu->auth_events, pdu->auth_event_count, FALSE, auth,
                     &received->missing_auth, error))
         return FALSE;
@@ -449,6 +443,20 @@ receive_outlier(Submission *submission, RoomMemory *memory, LaneBatch *batch, co
     }
     return acceptance_add(submission->rooms, memory, batch,
                           &(Acceptance){.event = event, .reason = reason}, error);
+}
+
+static gboolean
+receive_outlier(Submission *submission, RoomMemory *memory, LaneBatch *batch, const Pdu *pdu,
+                Received *received, GError **error)
+{
+    g_autoptr(RoomEvent) known = NULL;
+
+    if (!room_view_event(memory->view, pdu->event_id, &known, error))
+        return FALSE;
+    if (known == NULL)
+        return receive_new_outlier(submission, memory, batch, pdu, received, error);
+    verdict(received, RECEIVED_KNOWN, NULL);
+    return TRUE;
 }
 
 /* History is shown, so it must pass by its auth events; the state around it is not known. */
@@ -579,6 +587,52 @@ take_past(Submission *submission, GPtrArray *state, GPtrArray *auth_chain)
     sort_past(submission, seen);
 }
 
+/* Which of what came along is stored already: event id (borrowed) -> RoomEvent.  In parts, so that
+ * no query is without bounds. */
+static GHashTable *
+known_past(const Submission *submission, RoomMemory *memory, GError **error)
+{
+    g_autoptr(GHashTable) known =
+        g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL, (GDestroyNotify)room_event_unref);
+    const char *ids[STATE_LOAD_MAX];
+    RoomEvent *events[STATE_LOAD_MAX];
+
+    for (guint from = 0; from < submission->past->len; from += STATE_LOAD_MAX) {
+        guint count = MIN(STATE_LOAD_MAX, submission->past->len - from);
+
+        for (guint i = 0; i < count; i++)
+            ids[i] = ((Pdu *)g_ptr_array_index(submission->past, from + i))->event_id;
+        if (!room_view_events(memory->view, ids, count, events, error))
+            return NULL;
+        for (guint i = 0; i < count; i++)
+            if (events[i] != NULL)
+                g_hash_table_insert(known, (gpointer)ids[i], events[i]);
+    }
+    return g_steal_pointer(&known);
+}
+
+/* Stored as an outlier by its own auth events, unless it is @known.  *ret_rejected: it does not
+ * count. */
+static gboolean
+store_past_event(Submission *submission, RoomMemory *memory, LaneBatch *batch, GHashTable *known,
+                 const Pdu *pdu, gboolean *ret_rejected, GError **error)
+{
+    const RoomEvent *held = g_hash_table_lookup(known, pdu->event_id);
+    Received received = {0};
+    gboolean ok;
+
+    if (held != NULL) {
+        *ret_rejected = held->status == STORED_EVENT_REJECTED;
+        return TRUE;
+    }
+    ok = receive_new_outlier(submission, memory, batch, pdu, &received, error);
+    *ret_rejected = received.verdict != RECEIVED_ACCEPTED;
+    g_clear_pointer(&received.missing_prev, g_ptr_array_unref);
+    g_clear_pointer(&received.missing_auth, g_ptr_array_unref);
+    g_free(received.reason);
+    return ok;
+}
+
 /* Store what came along as outliers, each judged by its own auth events, and make the state of what
  * passed. */
 static gboolean
@@ -587,21 +641,18 @@ store_past(Submission *submission, RoomMemory *memory, LaneBatch *batch, StateNo
 {
     g_autoptr(GArray) changes = g_array_new(FALSE, FALSE, sizeof(StateChange));
     g_autoptr(GHashTable) keys = state_map_new();
+    g_autoptr(GHashTable) known = known_past(submission, memory, error);
 
+    if (known == NULL)
+        return FALSE;
     for (guint i = 0; i < submission->past->len; i++) {
         const Pdu *pdu = g_ptr_array_index(submission->past, i);
         StateChange change = {pdu->type, pdu->state_key, pdu->event_id};
-        Received received = {0};
-        gboolean ok = receive_outlier(submission, memory, batch, pdu, &received, error);
-        g_autoptr(RoomEvent) stored = NULL;
+        gboolean rejected = FALSE;
 
-        g_clear_pointer(&received.missing_prev, g_ptr_array_unref);
-        g_clear_pointer(&received.missing_auth, g_ptr_array_unref);
-        g_free(received.reason);
-        if (!ok || !room_view_event(memory->view, pdu->event_id, &stored, error))
+        if (!store_past_event(submission, memory, batch, known, pdu, &rejected, error))
             return FALSE;
-        if (!g_hash_table_contains(submission->state, pdu->event_id) || stored == NULL ||
-            stored->status == STORED_EVENT_REJECTED)
+        if (rejected || !g_hash_table_contains(submission->state, pdu->event_id))
             continue;
         if (!pdu_is_state(pdu) || state_map_get(keys, pdu->type, pdu->state_key) != NULL) {
             *ret_offence = g_strdup("the state that came along is none: an entry is there twice");

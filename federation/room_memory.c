@@ -205,6 +205,8 @@ void
 room_memory_begin(RoomMemory *memory, StoreConnection *connection)
 {
     memory->view->connection = connection;
+    if (memory->view->rejected != NULL)
+        g_hash_table_remove_all(memory->view->rejected);
     g_ptr_array_set_size(memory->added_events, 0);
     g_ptr_array_set_size(memory->added_nodes, 0);
 }

@@ -406,9 +406,9 @@ make_proposal(Request *request, const cJSON *body, const Preset *preset, const c
 typedef struct {
     Request *request;
     char *room_id;
-    GQueue *remote; /* char *: users of other servers, invited one after another once the room is
-                       there */
+    GPtrArray *remote; /* char *: users of other servers, invited once the room is there */
     gboolean is_direct;
+    gint pending; /* invites under way, and one for who sends them off */
 } Creation;
 
 static void
@@ -417,11 +417,16 @@ creation_free(gpointer data)
     Creation *creation = data;
 
     g_free(creation->room_id);
-    g_queue_free_full(creation->remote, g_free);
+    g_ptr_array_unref(creation->remote);
     g_free(creation);
 }
 
-static Response *invite_next(Request *request, gpointer data, GError **error);
+static void
+one_done(Creation *creation)
+{
+    if (g_atomic_int_dec_and_test(&creation->pending))
+        request_answer(creation->request, room_id_response(creation->room_id), NULL);
+}
 
 /* An invite that its server does not take does not undo the room: the client sees who is in it. */
 static void
@@ -431,21 +436,26 @@ invite_done(const char *room_id, gint64 position, const GError *error, gpointer 
 
     if (error != NULL)
         g_debug("an invite into the new room %s failed: %s", creation->room_id, error->message);
-    request_continue(creation->request, invite_next, creation, NULL);
+    one_done(creation);
 }
 
+/* All at once, so that a partner that does not answer holds nobody else up. */
 static Response *
-invite_next(Request *request, gpointer data, GError **error)
+invite_all(Request *request, gpointer data, GError **error)
 {
     Creation *creation = data;
-    g_autofree char *user_id = g_queue_pop_head(creation->remote);
 
-    if (user_id == NULL)
-        return room_id_response(creation->room_id);
-    return invite_remote(request, creation->room_id, user_id, NULL, creation->is_direct,
-                         invite_done, creation, error)
-               ? RESPONSE_LATER
-               : NULL;
+    creation->pending = 1;
+    for (guint i = 0; i < creation->remote->len; i++) {
+        g_autoptr(GError) cause = NULL;
+
+        g_atomic_int_inc(&creation->pending);
+        if (!invite_remote(request, creation->room_id, g_ptr_array_index(creation->remote, i), NULL,
+                           creation->is_direct, invite_done, creation, &cause))
+            invite_done(creation->room_id, 0, cause, creation);
+    }
+    one_done(creation);
+    return RESPONSE_LATER;
 }
 
 static void
@@ -455,11 +465,11 @@ created(const RoomsOutcome *outcome, const GError *error, gpointer data)
 
     if (error != NULL) {
         request_answer(creation->request, NULL, error);
-    } else if (g_queue_is_empty(creation->remote)) {
+    } else if (creation->remote->len == 0) {
         request_answer(creation->request, room_answer_room_id(outcome), NULL);
     } else {
         creation->room_id = g_strdup(outcome->room_id);
-        request_continue(creation->request, invite_next, creation, NULL);
+        request_continue(creation->request, invite_all, creation, NULL);
     }
 }
 
@@ -493,13 +503,13 @@ room_create_post(Request *request, GError **error)
         return NULL;
     creation = g_new0(Creation, 1);
     creation->request = request;
-    creation->remote = g_queue_new();
+    creation->remote = g_ptr_array_new_with_free_func(g_free);
     creation->is_direct = json_get_boolean(body, "is_direct", FALSE);
     request_keep(request, creation, creation_free);
     cJSON_ArrayForEach(item, json_get_array(body, "invite"))
     {
         if (!is_local_user(server, item->valuestring))
-            g_queue_push_tail(creation->remote, g_strdup(item->valuestring));
+            g_ptr_array_add(creation->remote, g_strdup(item->valuestring));
     }
     rooms_propose(server->rooms, g_steal_pointer(&proposal), created, creation);
     return RESPONSE_LATER;
