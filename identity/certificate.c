@@ -31,6 +31,8 @@ const CertificateRule certificate_rules[] = {
     {"expired", "notAfter", "it has expired", "get a renewed certificate and have it enrolled"},
     {"revoked", "serialNumber", "its CA has revoked it",
      "get a new certificate and have it enrolled"},
+    {"held", "reasonCode", "its CA has put it on hold",
+     "wait until the CA lifts the hold, or have a new certificate enrolled"},
     {"crl-missing", "cRLDistributionPoints", "no CRL of its CA (or of a CA above it) is here",
      "import the CRLs of every CA in the chain: chancery revoke --crl FILE"},
     {"crl-expired", "nextUpdate", "the CRL of a CA in the chain has expired",

@@ -119,3 +119,8 @@ certificates_sessions_may_live(Certificates *certificates, const char *issuer_ke
 /* Is this serial on the CRL in force of that issuer? */
 gboolean
 certificates_is_revoked(Certificates *certificates, const char *issuer_key, const char *serial);
+/* … and only as certificateHold? */
+gboolean
+certificates_is_held(Certificates *certificates, const char *issuer_key, const char *serial);
+/* Is the issuing CA with that key on the CRL in force of the CA above it? */
+gboolean certificates_authority_is_revoked(Certificates *certificates, const char *issuer_key);

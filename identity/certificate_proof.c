@@ -163,6 +163,10 @@ certificate_binding_holds(Certificates *certificates, StoreConnection *connectio
         return certificate_refuse("suspended", NULL, NULL, error);
     if (row->not_after_ms < now_ms - TOLERANCE_MS)
         return certificate_refuse("expired", NULL, NULL, error);
+    if (certificates_authority_is_revoked(certificates, row->issuer_key))
+        return certificate_refuse("revoked", "with its CA", NULL, error);
+    if (certificates_is_held(certificates, row->issuer_key, row->serial))
+        return certificate_refuse("held", NULL, NULL, error);
     if (certificates_is_revoked(certificates, row->issuer_key, row->serial))
         return certificate_refuse("revoked", NULL, NULL, error);
     if (!certificates_sessions_may_live(certificates, row->issuer_key, now_ms))

@@ -178,6 +178,33 @@ certificates_is_revoked(Certificates *certificates, const char *issuer_key, cons
     return FALSE;
 }
 
+gboolean
+certificates_is_held(Certificates *certificates, const char *issuer_key, const char *serial)
+{
+    g_autoptr(CertificatesView) view = certificates_view(certificates);
+    gboolean held = FALSE;
+    for (guint i = 0; i < view->crls->len; i++) {
+        const Crl *crl = g_ptr_array_index(view->crls, i);
+        if (strcmp(crl_issuer_key(crl), issuer_key) != 0 || !crl_lists(crl, serial))
+            continue;
+        if (!crl_holds(crl, serial))
+            return FALSE;
+        held = TRUE;
+    }
+    return held;
+}
+
+gboolean
+certificates_authority_is_revoked(Certificates *certificates, const char *issuer_key)
+{
+    g_autoptr(CertificatesView) view = certificates_view(certificates);
+    for (guint i = 0; i < view->crls->len; i++)
+        if (certificates_authority_is_on(certificates, issuer_key,
+                                         g_ptr_array_index(view->crls, i)))
+            return TRUE;
+    return FALSE;
+}
+
 /* ---- from the configuration ---- */
 
 static STACK_OF(X509) * load_authorities(const char *path, const char *what, GError **error)

@@ -105,18 +105,40 @@ crl_entry(const Crl *crl, const ASN1_INTEGER *serial)
     return X509_CRL_get0_by_serial(crl->x509, &entry, serial) == 1 ? entry : NULL;
 }
 
-gboolean
-crl_lists(const Crl *crl, const char *serial)
+/* The entry of @serial (hex) in *ret_entry, NULL when there is none.  FALSE: it cannot be looked
+ * up. */
+static gboolean
+entry_of_serial(const Crl *crl, const char *serial, X509_REVOKED **ret_entry)
 {
     BIGNUM *number = NULL;
-    gboolean listed = TRUE; /* what cannot be looked up is not good either */
+    gboolean looked = FALSE;
     if (BN_hex2bn(&number, serial) == (int)strlen(serial)) {
         ASN1_INTEGER *integer = BN_to_ASN1_INTEGER(number, NULL);
-        listed = integer == NULL || crl_entry(crl, integer) != NULL;
+        looked = integer != NULL;
+        *ret_entry = looked ? crl_entry(crl, integer) : NULL;
         ASN1_INTEGER_free(integer);
     }
     BN_free(number);
-    return listed;
+    return looked;
+}
+
+gboolean
+crl_lists(const Crl *crl, const char *serial)
+{
+    X509_REVOKED *entry = NULL;
+    return !entry_of_serial(crl, serial, &entry) || entry != NULL; /* in doubt it is listed */
+}
+
+gboolean
+crl_holds(const Crl *crl, const char *serial)
+{
+    X509_REVOKED *entry = NULL;
+    if (!entry_of_serial(crl, serial, &entry) || entry == NULL)
+        return FALSE;
+    ASN1_ENUMERATED *reason = X509_REVOKED_get_ext_d2i(entry, NID_crl_reason, NULL, NULL);
+    gboolean holds = reason != NULL && ASN1_ENUMERATED_get(reason) == CRL_REASON_CERTIFICATE_HOLD;
+    ASN1_ENUMERATED_free(reason);
+    return holds;
 }
 
 gboolean

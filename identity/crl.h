@@ -30,6 +30,9 @@ gint64 crl_next_update_ms(const Crl *crl);
 GBytes *crl_der(const Crl *crl);
 gboolean crl_lists(const Crl *crl, const char *serial); /* hex, as certificate_serial() writes it */
 
+/* Listed, but only as certificateHold: it may come back. */
+gboolean crl_holds(const Crl *crl, const char *serial);
+
 /* Signature by a CA that we know, and dates; no floor.  For crl_import() and commands that have no
  * database. */
 Crl *crl_judge(Certificates *certificates, GBytes *bytes, const CertificateRule **ret_rule,

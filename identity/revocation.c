@@ -42,11 +42,13 @@ static const char *const quiet_types[] = {"login",          "logout",         "s
 
 /* ---- the sweep ---- */
 
-/* Nobody did anything wrong where time alone passed: the clients keep their keys. */
+/* Nobody did anything wrong where time alone passed, and a hold may be lifted: the clients keep
+ * their keys. */
 static gboolean
 ended_by_time(const GError *refusal)
 {
     return refusal != NULL && (strstr(refusal->message, "rule expired ") != NULL ||
+                               strstr(refusal->message, "rule held ") != NULL ||
                                strstr(refusal->message, "rule crl-age ") != NULL);
 }
 

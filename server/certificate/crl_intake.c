@@ -52,14 +52,18 @@ end_listed(Intake *intake, LaneBatch *batch, StoreConnection *connection, GError
         return FALSE;
     for (guint i = 0; i < listed->len; i++) {
         const EnrolmentRow *row = g_ptr_array_index(listed, i);
+        gboolean held = crl_holds(intake->crl, row->serial) &&
+                        strcmp(crl_issuer_key(intake->crl), row->issuer_key) == 0;
         AuditLine line = {.type = "certificate_revoked",
                           .actor = intake->actor,
                           .subject = row->user_id,
                           .object = row->serial,
                           .decision = "done",
-                          .rule = "revoked"};
+                          .rule = held ? "held" : "revoked"};
         audit_line_to_batch(batch, &line);
-        sessions_end_in_batch(batch, row->user_id, NULL, SESSION_END_COMPROMISE);
+        /* A hold may be lifted: devices keep their keys. */
+        sessions_end_in_batch(batch, row->user_id, NULL,
+                              held ? SESSION_END_EXPIRED : SESSION_END_COMPROMISE);
     }
     intake->taken.ended = listed->len;
     return TRUE;

@@ -1,5 +1,5 @@
 /* Officers, enrolments and proofs: two persons to give, one to take away, and nothing by SQL. */
-#include <openssl/cms.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "identity/certificate_proof.h"
@@ -594,6 +594,62 @@ test_older_list(Agency *agency, gconstpointer data)
         2);
 }
 
+/* Which rule says that a live session of Anna's no longer holds; "" when it does. */
+static const char *
+binding(Agency *agency)
+{
+    g_autoptr(GError) error = NULL;
+    static char rule[32];
+    g_autoptr(StoreConnection) connection = store_borrow(agency->database->pool, &error);
+    g_autoptr(EnrolmentRow) row = NULL;
+    g_assert_true(enrolment_store_find_user(connection, ANNA, &row, &error));
+    if (certificate_binding_holds(agency->certificates, connection, ANNA, row->certificate,
+                                  clock_wall_ms(), &error))
+        return "";
+    g_assert_cmpint(sscanf(error->message, "M_FORBIDDEN: Refused by rule %31s", rule), ==, 1);
+    return rule;
+}
+
+static void
+test_hold_is_lifted(Agency *agency, gconstpointer data)
+{
+    gint64 now_ms = clock_wall_ms();
+    TestCrl wanted = {.authority = "issuing",
+                      .number = 0x300,
+                      .this_update_ms = now_ms,
+                      .next_update_ms = now_ms + (gint64)2400 * 3600 * 1000,
+                      .revokes = "anna",
+                      .revoked_ms = now_ms,
+                      .hold = TRUE};
+    g_autoptr(GBytes) held = test_pki_crl(pki, &wanted);
+    wanted.number++;
+    wanted.revokes = NULL;
+    g_autoptr(GBytes) lifted = test_pki_crl(pki, &wanted);
+    wanted.number++;
+    wanted.revokes = "anna";
+    wanted.hold = FALSE;
+    g_autoptr(GBytes) revoked = test_pki_crl(pki, &wanted);
+    TestCrl above = {.authority = "root",
+                     .number = 0x300,
+                     .this_update_ms = now_ms,
+                     .next_update_ms = wanted.next_update_ms,
+                     .revokes = "issuing",
+                     .revoked_ms = now_ms};
+    g_autoptr(GBytes) authority = test_pki_crl(pki, &above);
+    enrol(agency, ANNA, "anna");
+    g_assert_cmpstr(binding(agency), ==, "");
+    g_assert_cmpstr(import(agency, held), ==, "");
+    g_assert_cmpstr(binding(agency), ==, "held");
+    g_assert_cmpstr(login(agency, "anna", NULL), ==, "revoked");
+    g_assert_cmpstr(import(agency, lifted), ==, "");
+    g_assert_cmpstr(binding(agency), ==, "");
+    g_assert_cmpstr(login(agency, "anna", ANNA), ==, "");
+    g_assert_cmpstr(import(agency, revoked), ==, "");
+    g_assert_cmpstr(binding(agency), ==, "revoked");
+    g_assert_cmpstr(import(agency, authority), ==, "");
+    g_assert_cmpstr(binding(agency), ==, "revoked");
+}
+
 /* ---- officers come and go ---- */
 
 static void
@@ -809,6 +865,7 @@ main(int argc, char **argv)
     ADD("list-revokes-at-login", test_list_revokes_at_login);
     ADD("twin-card-does-not-log-in", test_twin_card_does_not_log_in);
     ADD("older-list", test_older_list);
+    ADD("hold-is-lifted", test_hold_is_lifted);
     ADD("removed-officer", test_removed_officer);
     ADD("account-by-sql", test_account_by_sql);
     ADD("state-by-sql", test_state_by_sql);

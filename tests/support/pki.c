@@ -151,6 +151,12 @@ add_revoked(TestPki *pki, X509_CRL *crl, const TestCrl *wanted)
     ASN1_TIME *when = ASN1_TIME_set(NULL, (time_t)(wanted->revoked_ms / 1000));
     X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(x509));
     X509_REVOKED_set_revocationDate(entry, when);
+    if (wanted->hold) {
+        ASN1_ENUMERATED *reason = ASN1_ENUMERATED_new();
+        ASN1_ENUMERATED_set(reason, CRL_REASON_CERTIFICATE_HOLD);
+        X509_REVOKED_add1_ext_i2d(entry, NID_crl_reason, reason, 0, 0);
+        ASN1_ENUMERATED_free(reason);
+    }
     X509_CRL_add0_revoked(crl, entry);
     ASN1_TIME_free(when);
     X509_free(x509);

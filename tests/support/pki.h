@@ -38,6 +38,7 @@ typedef struct {
     gboolean delta;
     const char *revokes; /* a person's name (or "issuing"), or NULL */
     gint64 revoked_ms;
+    gboolean hold; /* only as certificateHold */
 } TestCrl;
 GBytes *test_pki_crl(TestPki *pki, const TestCrl *wanted);
 
