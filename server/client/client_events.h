@@ -14,7 +14,8 @@ typedef struct {
     const char *room_id;
     const char *user_id;
     const char *device_id;       /* whose transaction ids are told; NULL: none are */
-    gboolean with_relations;     /* tell threads and edits with their events: two queries a call */
+    gboolean with_relations;     /* tell threads and edits with their events, for a reader who is
+                                    joined: two queries a call */
     gboolean with_room_id;       /* FALSE in /sync, where the room is the key */
     StoreConnection *connection; /* NULL: one is borrowed when it is needed */
 } ClientEventsView;

@@ -13,17 +13,18 @@
 
 /* ---- told with an event ---- */
 
-/* The accepted, unredacted events that @relations name: event id -> RoomEvent. */
+/* The unredacted events that @relations name and the reader, who is joined, may see: event id ->
+ * RoomEvent. */
 static GHashTable *
-load_related(Server *server, const char *room_id, GPtrArray *relations, GError **error)
+load_related(Server *server, const ClientEventsView *view, GPtrArray *relations, GError **error)
 {
     g_autoptr(GPtrArray) ids = g_ptr_array_new();
     g_autoptr(GPtrArray) events = NULL;
-    GHashTable *found;
+    g_autoptr(GHashTable) found = NULL;
 
     for (guint i = 0; i < relations->len; i++)
         g_ptr_array_add(ids, ((StoredRelation *)g_ptr_array_index(relations, i))->event_id);
-    events = rooms_events(server->rooms, room_id, ids, error);
+    events = rooms_events(server->rooms, view->room_id, ids, error);
     if (events == NULL)
         return NULL;
     found =
@@ -31,10 +32,14 @@ load_related(Server *server, const char *room_id, GPtrArray *relations, GError *
     for (guint i = 0; i < events->len; i++) {
         RoomEvent *event = g_ptr_array_index(events, i);
 
-        if (event->status == STORED_EVENT_ACCEPTED && event->redaction_id == NULL)
+        gboolean visible = FALSE;
+
+        if (!rooms_visible_to_user(server->rooms, event, view->user_id, "join", &visible, error))
+            return NULL;
+        if (visible && event->redaction_id == NULL)
             g_hash_table_insert(found, (char *)event->pdu->event_id, room_event_ref(event));
     }
-    return found;
+    return g_steal_pointer(&found);
 }
 
 static GString *
@@ -141,9 +146,8 @@ relations_bundle(Server *server, const ClientEventsView *view, GPtrArray *events
         return g_steal_pointer(&bundles);
     if (!read_relations(server, view, ids, &edits, &threads, error))
         return NULL;
-    edit_events = load_related(server, view->room_id, edits, error);
-    thread_events =
-        edit_events != NULL ? load_related(server, view->room_id, threads, error) : NULL;
+    edit_events = load_related(server, view, edits, error);
+    thread_events = edit_events != NULL ? load_related(server, view, threads, error) : NULL;
     if (thread_events == NULL)
         return NULL;
     add_edits(bundles, senders, edits, edit_events);
@@ -212,7 +216,7 @@ relation_page_response(Request *request, const RelationPage *page, GError **erro
         .user_id = request_user_id(request),
         .device_id = request_device_id(request),
         .with_room_id = TRUE,
-        .with_relations = TRUE,
+        .with_relations = page->access->joined,
     };
 
     if (!client_events_append(request_server(request), &view, page->events, body, error))

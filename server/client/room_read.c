@@ -234,15 +234,15 @@ position_of(Request *request, const char *room_id, const char *event_id, gint64 
 }
 
 static gboolean
-append_events(Request *request, const char *room_id, GPtrArray *events, GString *body,
-              GError **error)
+append_events(Request *request, const char *room_id, const RoomAccess *access, GPtrArray *events,
+              GString *body, GError **error)
 {
     const ClientEventsView view = {
         .room_id = room_id,
         .user_id = request_user_id(request),
         .device_id = request_device_id(request),
         .with_room_id = TRUE,
-        .with_relations = TRUE,
+        .with_relations = access->joined,
     };
 
     return client_events_append(request_server(request), &view, events, body, error);
@@ -280,7 +280,7 @@ room_event_get(Request *request, GError **error)
         !check_until(request, room_id, event, &access, error))
         return NULL;
     g_ptr_array_add(events, event);
-    if (!append_events(request, room_id, events, body, error))
+    if (!append_events(request, room_id, &access, events, body, error))
         return NULL;
     return response_json(200, g_steal_pointer(&body));
 }
@@ -497,7 +497,7 @@ page_response(Request *request, Page *page, gint64 from, gboolean lazy, gboolean
     g_autofree char *end_token = token_of_bound(page, page->position, head.position);
     g_autoptr(GString) body = g_string_new("{\"chunk\":[");
 
-    if (!append_events(request, page->room_id, page->events, body, error))
+    if (!append_events(request, page->room_id, page->access, page->events, body, error))
         return NULL;
     g_string_append_c(body, ']');
     if (lazy && page->events->len > 0) {
@@ -604,7 +604,7 @@ append_side(Request *request, Page *page, const char *key, GString *body, GError
     if (page->limit > 0 && !read_page(request, page, error))
         return FALSE;
     g_string_append_printf(body, ",\"%s\":[", key);
-    if (!append_events(request, page->room_id, page->events, body, error))
+    if (!append_events(request, page->room_id, page->access, page->events, body, error))
         return FALSE;
     g_string_append_c(body, ']');
     return TRUE;
@@ -668,7 +668,7 @@ room_context_get(Request *request, GError **error)
     back.filter = forth.filter = filter;
     back.position = forth.position = position;
     g_ptr_array_add(one, event);
-    if (!append_events(request, room_id, one, body, error) ||
+    if (!append_events(request, room_id, &access, one, body, error) ||
         !append_side(request, &back, "events_before", body, error) ||
         !append_side(request, &forth, "events_after", body, error))
         return NULL;

@@ -96,28 +96,6 @@ send_once(Request *request, const char *scope, Propose propose, GError **error)
     return RESPONSE_LATER;
 }
 
-/* ---- messages ---- */
-
-static RoomsProposal *
-propose_message(Request *request, GError **error)
-{
-    RoomsProposal *proposal =
-        rooms_proposal_new(request_path(request, "roomId"), request_user_id(request));
-
-    rooms_proposal_add(proposal, request_path(request, "eventType"), NULL,
-                       cJSON_Duplicate(request_json(request), TRUE));
-    return proposal;
-}
-
-Response *
-room_message_put(Request *request, GError **error)
-{
-    g_autofree char *scope = g_strjoin("/", "send", request_path(request, "roomId"),
-                                       request_path(request, "eventType"), NULL);
-
-    return send_once(request, scope, propose_message, error);
-}
-
 /* ---- redactions ---- */
 
 /* Whose event it is, or who has the power to redact others'. */
@@ -184,6 +162,43 @@ room_redaction_put(Request *request, GError **error)
     return send_once(request, scope, propose_redaction, error);
 }
 
+/* ---- messages ---- */
+
+/* A redaction may come as a message too; it is no way around who may redact what. */
+static gboolean
+check_message(Request *request, GError **error)
+{
+    const char *redacts;
+
+    if (!g_str_equal(request_path(request, "eventType"), "m.room.redaction"))
+        return TRUE;
+    redacts = json_require_string(request_json(request), "redacts", error);
+    return redacts != NULL &&
+           check_may_redact(request, request_path(request, "roomId"), redacts, error);
+}
+
+static RoomsProposal *
+propose_message(Request *request, GError **error)
+{
+    RoomsProposal *proposal;
+
+    if (!check_message(request, error))
+        return NULL;
+    proposal = rooms_proposal_new(request_path(request, "roomId"), request_user_id(request));
+    rooms_proposal_add(proposal, request_path(request, "eventType"), NULL,
+                       cJSON_Duplicate(request_json(request), TRUE));
+    return proposal;
+}
+
+Response *
+room_message_put(Request *request, GError **error)
+{
+    g_autofree char *scope = g_strjoin("/", "send", request_path(request, "roomId"),
+                                       request_path(request, "eventType"), NULL);
+
+    return send_once(request, scope, propose_message, error);
+}
+
 /* ---- state ---- */
 
 static Response *
@@ -193,13 +208,20 @@ put_state(Request *request, const char *state_key, GError **error)
     const cJSON *body = request_json(request);
     const char *membership = json_get_string(body, "membership");
     RoomsProposal *proposal;
+    cJSON *content;
 
     /* Another server's user must be invited by way of that server, which co-signs. */
     if (g_str_equal(type, "m.room.member") && g_strcmp0(membership, "invite") == 0 &&
         !is_local_user(request_server(request), state_key))
         return response_error(403, "M_FORBIDDEN", "Use POST …/invite to invite somebody");
+    if (g_str_equal(type, "m.room.redaction"))
+        return response_error(400, "M_INVALID_PARAM", "A redaction is no state; use PUT …/redact");
+    content = cJSON_Duplicate(body, TRUE);
+    /* By whose word somebody comes in is for this server to say, which signs for it. */
+    if (g_str_equal(type, "m.room.member"))
+        cJSON_DeleteItemFromObjectCaseSensitive(content, "join_authorised_via_users_server");
     proposal = rooms_proposal_new(request_path(request, "roomId"), request_user_id(request));
-    rooms_proposal_add(proposal, type, state_key, cJSON_Duplicate(body, TRUE));
+    rooms_proposal_add(proposal, type, state_key, content);
     rooms_proposal_set_idempotent(proposal);
     return room_call(request, proposal, room_answer_event_id);
 }

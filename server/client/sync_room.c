@@ -125,7 +125,8 @@ sync_room_append(const SyncCall *call, const SyncRoom *room, gboolean joined, GS
         .room_id = room->room_id,
         .user_id = call->user_id,
         .device_id = call->device_id,
-        .with_relations = room->limited, /* what is new has nothing that relates to it yet */
+        .with_relations =
+            joined && room->limited, /* what is new has nothing that relates to it yet */
     };
     g_autofree char *prev_batch = room_token_format(room->before_position);
 

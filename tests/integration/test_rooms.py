@@ -190,6 +190,13 @@ class Rooms(unittest.TestCase):
             [self.nils.get(f"{path}/context/{quote(secret)}")["event"]],
         ]:
             self.assertNotIn("1234", str(page))
+        # There is no way around it.
+        other = self.nora.send(room_id, "another")
+        redaction = {"redacts": other}
+        self.refused(403, "M_FORBIDDEN", self.nils.put, f"{path}/send/m.room.redaction/r5", redaction)
+        self.refused(400, "M_BAD_JSON", self.nils.put, f"{path}/send/m.room.redaction/r6", {})
+        self.refused(400, "M_INVALID_PARAM", self.nils.put, f"{path}/state/m.room.redaction", redaction)
+        self.assertEqual(self.nils.get(f"{path}/event/{quote(other)}")["content"]["body"], "another")
         # A redacted topic can be said again.
         topic = self.nora.put(f"{path}/state/m.room.topic", {"topic": "again"})["event_id"]
         self.assertEqual(self.nora.put(f"{path}/state/m.room.topic", {"topic": "again"})["event_id"], topic)
@@ -294,6 +301,15 @@ class Rooms(unittest.TestCase):
         self.assertEqual([event["event_id"] for event in threads["chunk"]], [other])
         more = page(self.nils, "threads", **{"from": threads["next_batch"]})
         self.assertEqual([event["event_id"] for event in more["chunk"]], [root])
+        # Who has left is not told what was said since.
+        self.nils.leave(room_id)
+        self.relate(self.nora, room_id, root, "m.thread", "now that he is gone")
+        shown = self.nils.get(f"{path}/messages", dir="b", limit=50)
+        self.assertNotIn("now that he is gone", str(shown))
+        self.assertNotIn("now that he is gone", str(self.nils.get(f"{path}/event/{quote(root)}")))
+        self.nora.invite(room_id, self.nils.user_id)
+        self.nils.join(room_id)
+        replies.append(page(self.nora, f"relations/{quote(root)}/m.thread", limit=1)["chunk"][0]["event_id"])
         # What was redacted is no reply any more.
         self.nils.put(f"{path}/redact/{quote(replies[0])}/rr", {})
         forwards = page(self.nora, f"relations/{quote(root)}/m.thread", dir="f")
@@ -383,6 +399,9 @@ class Rooms(unittest.TestCase):
             initial_state=[{"type": "m.room.join_rules", "content": rules}], preset="private_chat"
         )
         self.refused(403, "M_FORBIDDEN", self.nils.join, room_id)
+        by_own_word = {"membership": "join", "join_authorised_via_users_server": self.nora.user_id}
+        own_member = f"rooms/{quote(room_id)}/state/m.room.member/{quote(self.nils.user_id)}"
+        self.refused(403, "M_FORBIDDEN", self.nils.put, own_member, by_own_word)
         self.nora.invite(hall, self.nils.user_id)
         self.nils.join(hall)
         self.nils.join(room_id)
