@@ -23,7 +23,7 @@ acceptance_state_after(RoomMemory *memory, RoomEvent *event, GError **error)
 /* ---- rows ---- */
 
 static void
-store_event(LaneBatch *batch, const RoomEvent *event, const char *reason)
+store_event(LaneBatch *batch, const RoomEvent *event, const char *reason, gboolean is_new)
 {
     const Pdu *pdu = event->pdu;
     g_autoptr(GBytes) before = event->has_state ? state_node_id_bytes(&event->before) : NULL;
@@ -47,6 +47,7 @@ store_event(LaneBatch *batch, const RoomEvent *event, const char *reason)
                                   .json = pdu->bytes,
                                   .device_id = event->device_id,
                                   .txn_id = event->txn_id,
+                                  .is_new = is_new,
                               });
 }
 
@@ -348,7 +349,7 @@ acceptance_add(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, const Accepta
     RoomEvent *event = acceptance->event;
     StateNodeId root;
 
-    store_event(batch, event, acceptance->reason);
+    store_event(batch, event, acceptance->reason, acceptance->is_new);
     room_memory_add_event(memory, event);
     if (event->status != STORED_EVENT_ACCEPTED) {
         store_new_nodes(memory, batch);
@@ -377,7 +378,7 @@ gboolean
 acceptance_add_history(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, RoomEvent *event,
                        GError **error)
 {
-    store_event(batch, event, NULL);
+    store_event(batch, event, NULL, FALSE);
     room_memory_add_event(memory, event);
     store_new_nodes(memory, batch);
     event_store_clear_missing(batch, memory->info->room_id, event->pdu->event_id);

@@ -11,6 +11,7 @@ typedef struct {
     RoomEvent *event;   /* borrowed; before and after are set unless it is an outlier */
     const char *reason; /* why it was rejected or soft-failed; else NULL */
     gboolean deliver;   /* send it to the other servers in the room */
+    gboolean is_new;    /* built in this very operation */
     gboolean
         detached; /* the graph begins anew with it: it becomes the only end (a join from outside) */
 } Acceptance;

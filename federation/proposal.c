@@ -239,7 +239,7 @@ add_draft(Operation *operation, RoomMemory *memory, LaneBatch *batch, const Draf
         event->txn_id = g_strdup(operation->proposal->txn_id);
     }
     if (!acceptance_add(operation->rooms, memory, batch,
-                        &(Acceptance){.event = event, .deliver = TRUE}, error)) {
+                        &(Acceptance){.event = event, .deliver = TRUE, .is_new = TRUE}, error)) {
         room_memory_damage(memory);
         return FALSE;
     }

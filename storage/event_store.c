@@ -4,6 +4,7 @@
 
 enum {
     EVENT_INSERT,
+    EVENT_INSERT_NEW,
     EVENT_SET_STATUS,
     EVENT_REPLACE_JSON,
     EVENT_FIND,
@@ -27,25 +28,28 @@ enum {
     TRANSACTION_TRIM,
 };
 
+/* An event's columns, and many events as an array a column. */
+#define EVENT_INSERT_COLUMNS                                                                       \
+    " (room_id, event_id, type, state_key, sender, depth, origin_server_ts, status, local,"        \
+    " state_before, state_after, auth_event_ids, prev_event_ids, reason, json, device_id, txn_id)"
+#define EVENT_INSERT_ROWS                                                                          \
+    " SELECT room_id, event_id, type, state_key, sender, depth, origin_server_ts, status, local,"  \
+    "  state_before, state_after, auth_event_ids::text[], prev_event_ids::text[], reason, json,"   \
+    "  device_id, txn_id"                                                                          \
+    " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],"       \
+    "  $7::bigint[], $8::bigint[], $9::boolean[], $10::bytea[], $11::bytea[], $12::text[],"        \
+    "  $13::text[], $14::text[], $15::bytea[], $16::text[], $17::text[])"                          \
+    "  AS one" EVENT_INSERT_COLUMNS
+
 const StoreStatement event_statements[] = {
     [EVENT_INSERT] = {"event_insert",
-                      "INSERT INTO event AS old (room_id, event_id, type, state_key, sender, depth,"
-                      " origin_server_ts, status, local, state_before, state_after, auth_event_ids,"
-                      " prev_event_ids, reason, json, device_id, txn_id)"
-                      " SELECT room_id, event_id, type, state_key, sender, depth,"
-                      "  origin_server_ts, status, local, state_before, state_after,"
-                      "  auth_event_ids::text[], prev_event_ids::text[], reason, json,"
-                      "  device_id, txn_id"
-                      " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],"
-                      "  $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[], $10::bytea[],"
-                      "  $11::bytea[], $12::text[], $13::text[], $14::text[], $15::bytea[],"
-                      "  $16::text[], $17::text[])"
-                      "  AS one (room_id, event_id, type, state_key, sender, depth,"
-                      "  origin_server_ts, status, local, state_before, state_after,"
-                      "  auth_event_ids, prev_event_ids, reason, json, device_id, txn_id)"
+                      "INSERT INTO event AS old" EVENT_INSERT_COLUMNS EVENT_INSERT_ROWS
                       " ON CONFLICT (room_id, event_id) DO UPDATE SET status = excluded.status,"
                       " state_before = excluded.state_before, state_after = excluded.state_after,"
                       " reason = excluded.reason WHERE old.status = 4"},
+    /* Made by us a moment ago: nobody else has one with its id. */
+    [EVENT_INSERT_NEW] = {"event_insert_new",
+                          "INSERT INTO event" EVENT_INSERT_COLUMNS EVENT_INSERT_ROWS},
     [EVENT_SET_STATUS] = {"event_set_status", "UPDATE event SET status = $3, reason = $4"
                                               " WHERE room_id = $1 AND event_id = $2"},
     [EVENT_REPLACE_JSON] = {"event_replace_json",
@@ -256,7 +260,8 @@ event_store_insert(LaneBatch *batch, const NewEvent *event)
 {
     g_autofree char *auth_events = array_literal(event->auth_event_ids);
     g_autofree char *prev_events = array_literal(event->prev_event_ids);
-    lane_batch_add_row(batch, &event_statements[EVENT_INSERT], 2,
+    lane_batch_add_row(batch, &event_statements[event->is_new ? EVENT_INSERT_NEW : EVENT_INSERT],
+                       event->is_new ? 0 : 2,
                        store_arguments("tttttiiibyytttytt", event->room_id, event->event_id,
                                        event->type, event->state_key, event->sender, event->depth,
                                        event->origin_server_ts, (gint64)event->status, event->local,

@@ -36,6 +36,7 @@ typedef struct {
     GBytes *json;          /* the federation form */
     const char *device_id; /* of the local client that sent it with a transaction id; or NULL */
     const char *txn_id;
+    gboolean is_new; /* made in this operation: it cannot be there yet */
 } NewEvent;
 
 typedef struct {

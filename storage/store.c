@@ -53,8 +53,9 @@ StoreArguments *
 store_arguments_new(void)
 {
     StoreArguments *arguments = g_new0(StoreArguments, 1);
-    arguments->bytes = g_byte_array_new();
-    arguments->values = g_array_new(FALSE, TRUE, sizeof(StoreValue));
+    /* An event's row, nearly: what is smaller is short-lived too. */
+    arguments->bytes = g_byte_array_sized_new(1024);
+    arguments->values = g_array_sized_new(FALSE, FALSE, sizeof(StoreValue), 20);
     return arguments;
 }
 
@@ -168,9 +169,9 @@ array_append_element(GByteArray *array, const void *data, gsize length)
 /* PostgreSQL's array_recv: dimensions, has-nulls, element type, then per dimension size and lower
  * bound. */
 static GByteArray *
-array_begin(Oid element_type, gsize count)
+array_begin(Oid element_type, gsize count, gsize size)
 {
-    GByteArray *array = g_byte_array_new();
+    GByteArray *array = g_byte_array_sized_new((guint)MIN(size + 20, G_MAXINT32 / 2));
     g_assert(count < G_MAXINT32 / 8);
     append_integer4(array, count > 0 ? 1 : 0);
     append_integer4(array, 1);
@@ -192,7 +193,7 @@ arguments_append_array(StoreArguments *arguments, Oid type, GByteArray *array)
 void
 store_arguments_text_array(StoreArguments *arguments, const char *const *values, gsize count)
 {
-    GByteArray *array = array_begin(TYPE_TEXT, count);
+    GByteArray *array = array_begin(TYPE_TEXT, count, count * 48);
     for (gsize i = 0; i < count; i++) {
         if (values[i] != NULL && !text_is_storable(values[i]))
             arguments->malformed = TRUE;
@@ -204,7 +205,7 @@ store_arguments_text_array(StoreArguments *arguments, const char *const *values,
 void
 store_arguments_integer_array(StoreArguments *arguments, const gint64 *values, gsize count)
 {
-    GByteArray *array = array_begin(TYPE_INTEGER8, count);
+    GByteArray *array = array_begin(TYPE_INTEGER8, count, count * 12);
     for (gsize i = 0; i < count; i++) {
         gint64 network = GINT64_TO_BE(values[i]);
         array_append_element(array, &network, sizeof network);
@@ -215,7 +216,7 @@ store_arguments_integer_array(StoreArguments *arguments, const gint64 *values, g
 void
 store_arguments_bytes_array(StoreArguments *arguments, GBytes *const *values, gsize count)
 {
-    GByteArray *array = array_begin(TYPE_BYTES, count);
+    GByteArray *array = array_begin(TYPE_BYTES, count, count * 48);
     for (gsize i = 0; i < count; i++) {
         gsize length = 0;
         const void *data = values[i] != NULL ? g_bytes_get_data(values[i], &length) : NULL;
@@ -257,9 +258,19 @@ StoreArguments *
 store_arguments_of_rows(StoreArguments *const *rows, gsize count)
 {
     StoreArguments *arguments = store_arguments_new();
+    gsize bytes = 0;
+
+    for (gsize i = 0; i < count; i++)
+        bytes += rows[i]->bytes->len + rows[i]->values->len * 4;
+    g_byte_array_set_size(arguments->bytes, (guint)MIN(bytes, G_MAXINT32 / 2));
+    g_byte_array_set_size(arguments->bytes, 0); /* its room is there now */
     for (guint column = 0; column < rows[0]->values->len; column++) {
         Oid type = g_array_index(rows[0]->values, StoreValue, column).type;
-        GByteArray *array = array_begin(type, count);
+        GByteArray *array;
+        gsize size = 0;
+        for (gsize i = 0; i < count; i++)
+            size += g_array_index(rows[i]->values, StoreValue, column).length + 4;
+        array = array_begin(type, count, size);
         for (gsize i = 0; i < count; i++) {
             const StoreValue *value = &g_array_index(rows[i]->values, StoreValue, column);
             g_assert(value->type == type && rows[i]->values->len == rows[0]->values->len);
