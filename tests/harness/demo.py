@@ -66,6 +66,9 @@ def renew(pair, stopping):
         for agency in pair.agencies:
             try:
                 agency.make_pki("crl")
+                for person in OFFICIALS[agency.short]:
+                    agency.make_pki("person", person, "--if-needed")
+                    agency.enrol(person)
             except Failed as failure:
                 say(f"{agency.name}: {failure}")
 
