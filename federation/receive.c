@@ -301,14 +301,20 @@ judge_by_state(RoomMemory *memory, const Pdu *pdu, const StateNodeId *root,
     return TRUE;
 }
 
+/* @told (may be NULL): what a partner says of the prev_events that are not here.  It never replaces
+ * what we know ourselves: both are resolved, so a partner's answer cannot shrink a room's state. */
 static gboolean
-state_before(RoomMemory *memory, const GPtrArray *prev, StateNodeId *ret_root, GError **error)
+state_before(RoomMemory *memory, const GPtrArray *prev, const StateNodeId *told,
+             StateNodeId *ret_root, GError **error)
 {
     g_autofree StateNodeId *roots = g_new(StateNodeId, prev->len + 1);
+    guint count = prev->len;
 
     for (guint i = 0; i < prev->len; i++)
         roots[i] = ((RoomEvent *)g_ptr_array_index(prev, i))->after;
-    return room_view_resolve(memory->view, roots, prev->len, ret_root, error);
+    if (told != NULL)
+        roots[count++] = *told;
+    return room_view_resolve(memory->view, roots, count, ret_root, error);
 }
 
 static gboolean
@@ -384,10 +390,11 @@ is_local_sender(const Submission *submission, const Pdu *pdu)
 
 static gboolean
 receive_event(Submission *submission, RoomMemory *memory, LaneBatch *batch, const Pdu *pdu,
-              Received *received, const StateNodeId *before, GError **error)
+              Received *received, const StateNodeId *told, GError **error)
 {
     g_autoptr(GPtrArray) prev = new_events();
     g_autoptr(GPtrArray) auth = new_events();
+    g_autoptr(GPtrArray) missing = NULL;
     g_autoptr(RoomEvent) event = NULL;
     gboolean known = FALSE;
 
@@ -399,9 +406,10 @@ receive_event(Submission *submission, RoomMemory *memory, LaneBatch *batch, cons
         verdict(received, RECEIVED_REFUSED, "the event names no prev_events");
         return TRUE;
     }
-    if (before == NULL && !load_named(memory, pdu->prev_events, pdu->prev_event_count, TRUE, prev,
-                                      &received->missing_prev, error))
+    if (!load_named(memory, pdu->prev_events, pdu->prev_event_count, TRUE, prev, &missing, error))
         return FALSE;
+    if (told == NULL)
+        received->missing_prev = g_steal_pointer(&missing);
     if (!load_named(memory, pdu->auth_events, pdu->auth_event_count, FALSE, auth,
                     &received->missing_auth, error))
         return FALSE;
@@ -410,11 +418,13 @@ receive_event(Submission *submission, RoomMemory *memory, LaneBatch *batch, cons
         return TRUE;
     }
     event = room_event_new(pdu, STORED_EVENT_ACCEPTED, is_local_sender(submission, pdu));
-    if (before != NULL)
-        event->before = *before;
-    else if (!state_before(memory, prev, &event->before, error))
+    if (!state_before(memory, prev, missing != NULL ? told : NULL, &event->before, error) ||
+        !judge_and_store(submission, memory, batch, event, auth, received, error))
         return FALSE;
-    return judge_and_store(submission, memory, batch, event, auth, received, error);
+    if (missing != NULL)
+        event_store_add_missing(batch, submission->room_id, pdu->event_id,
+                                (const char *const *)missing->pdata, missing->len);
+    return TRUE;
 }
 
 /* An auth event that is not stored yet. */
@@ -671,8 +681,6 @@ receive_at_state(Submission *submission, RoomMemory *memory, LaneBatch *batch, G
     Received *received = g_ptr_array_index(submission->received, 0);
     const Pdu *pdu = g_ptr_array_index(submission->pdus, 0);
     g_autofree char *offence = NULL;
-    g_autoptr(GPtrArray) prev = new_events();
-    g_autoptr(GPtrArray) missing = NULL;
     StateNodeId root;
 
     if (!store_past(submission, memory, batch, &root, &offence, error))
@@ -681,13 +689,7 @@ receive_at_state(Submission *submission, RoomMemory *memory, LaneBatch *batch, G
         verdict(received, RECEIVED_REFUSED, offence);
         return TRUE;
     }
-    if (!receive_event(submission, memory, batch, pdu, received, &root, error) ||
-        !load_named(memory, pdu->prev_events, pdu->prev_event_count, TRUE, prev, &missing, error))
-        return FALSE;
-    if (missing != NULL && received->verdict != RECEIVED_MISSING)
-        event_store_add_missing(batch, submission->room_id, pdu->event_id,
-                                (const char *const *)missing->pdata, missing->len);
-    return TRUE;
+    return receive_event(submission, memory, batch, pdu, received, &root, error);
 }
 
 /* ---- a room begins here ---- */

@@ -917,6 +917,55 @@ forged(House *house, const char *room_id, const char *sender, const char *type,
 }
 
 static void
+test_a_false_state_takes_nothing_away(void)
+{
+    g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *topic = NULL;
+    g_autofree char *seen = NULL;
+    g_autofree char *levels = NULL;
+    g_autofree char *member = NULL;
+    g_autofree char *still = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) state = NULL, chain = NULL, chain_bytes = NULL;
+    g_autoptr(GPtrArray) little = g_ptr_array_new();
+    g_autoptr(GBytes) event = NULL;
+    g_autoptr(Wait) wait = wait_new();
+    g_autofree char *nowhere =
+        g_strdup_printf("$%s", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    const char *auth[3] = {NULL};
+
+    join_from_outside(alpha, beta, room_id, "@ben:beta.example");
+    topic =
+        must_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "", "{\"topic\":\"t\"}");
+    levels = state_event_id(alpha, room_id, "m.room.power_levels", "");
+    member = state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
+    auth[0] = levels;
+    auth[1] = member;
+    /* An event on a past that nobody has, with a state that lacks the topic, ada and all. */
+    event =
+        forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}", nowhere, auth, 9);
+    g_assert_true(rooms_state_before(alpha->rooms, room_id, topic, &state, &chain, &error));
+    for (guint i = 0; i < state->len; i++) {
+        Pdu *pdu = g_ptr_array_index(state, i);
+
+        if (g_str_equal(pdu->event_id, levels) || g_str_equal(pdu->event_id, member) ||
+            g_str_equal(pdu->type, "m.room.create"))
+            g_ptr_array_add(little, pdu->bytes);
+    }
+    chain_bytes = bytes_of(chain);
+    rooms_receive_at_state(alpha->rooms, room_id, event, little, chain_bytes, received, wait);
+    wait_for(wait);
+    g_assert_cmpint(first_verdict(wait), ==, RECEIVED_ACCEPTED);
+    seen = state_event_id(alpha, room_id, "m.room.topic", "");
+    g_assert_cmpstr(seen, ==, topic);
+    still = membership_of(alpha, room_id, "@ada:alpha.example");
+    g_assert_cmpstr(still, ==, "join");
+    g_free(must_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}"));
+    assert_flat_state_agrees(alpha, room_id);
+    g_ptr_array_set_size(alpha->outbox, 0);
+}
+
+static void
 test_who_was_banned_meanwhile_is_soft_failed(void)
 {
     g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "public");
@@ -1182,6 +1231,7 @@ main(int argc, char **argv)
     g_test_add_func("/rooms/partition", test_both_change_the_same_while_apart);
     g_test_add_func("/rooms/missing", test_what_it_stands_on_is_asked_for);
     g_test_add_func("/rooms/at-state", test_a_gap_is_bridged_by_the_state_at_it);
+    g_test_add_func("/rooms/false-state", test_a_false_state_takes_nothing_away);
     g_test_add_func("/rooms/bad-events", test_bad_events_are_dropped);
     g_test_add_func("/rooms/soft-fail", test_who_was_banned_meanwhile_is_soft_failed);
     g_test_add_func("/rooms/deepest", test_the_deepest_event_does_not_end_the_room);
