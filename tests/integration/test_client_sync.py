@@ -1,10 +1,11 @@
 """GET /sync: what a device is told, when, and once."""
 
+import concurrent.futures
 import unittest
 
 from harness import tap
 from harness.matrix import Refused, quote
-from harness.plain import Parked, PlainServer
+from harness.plain import Parked, PlainServer, at_once
 
 
 def joined(answer, room_id):
@@ -163,6 +164,64 @@ class Sync(unittest.TestCase):
                 self.assertEqual(caught.exception.status, 401)
             else:  # the other device learns that one is gone
                 self.assertEqual(beside.result()["device_lists"]["changed"], [person.user_id])
+
+    def test_all_at_once(self):
+        """devices that wait while people talk, type, read, rename and come and go: each has every event, once, in order"""
+        people = [self.server.register(f"talker{i}") for i in range(3)]
+        rooms = []
+        for owner in people[:2]:
+            room_id = owner.create_room(invite=[person.user_id for person in people if person is not owner])
+            for person in people:
+                if person is not owner:
+                    person.join(room_id)
+            rooms.append(room_id)
+        devices = people + [self.server.login(person) for person in people]
+        for device in devices:
+            device.catch_up()
+        sent = {room_id: [] for room_id in rooms}
+
+        def talk(person, room_id):
+            client, mine, room = person.twin(), [], f"rooms/{quote(room_id)}"
+            for i in range(30):
+                mine.append(client.send(room_id, f"{person.user_id} {i}"))
+                if i % 7 == 1:
+                    client.put(f"{room}/typing/{quote(client.user_id)}", {"typing": True, "timeout": 20000})
+                if i % 7 == 3:
+                    client.post(f"{room}/receipt/m.read/{quote(mine[-1])}", {})
+                if i % 10 == 5:
+                    mine.append(
+                        client.state(room_id, "m.room.member", {"membership": "join", "displayname": f"No. {i}"},
+                                     client.user_id)
+                    )  # fmt: skip
+            sent[room_id] += mine
+
+        ends = {}
+
+        def listen(device):
+            client, got = device.twin(), {room_id: [] for room_id in rooms}
+            client.since = device.since
+            while not all(ends.get(room_id) in got[room_id] for room_id in rooms):
+                answer = client.sync_with(since=client.since, timeout=30000, filter='{"room":{"timeline":{"limit":100}}}')
+                client.since = answer["next_batch"]
+                for room_id in rooms:
+                    room = joined(answer, room_id)
+                    if room:
+                        self.assertFalse(room["timeline"]["limited"])
+                        got[room_id] += event_ids(room["timeline"])
+            return got
+
+        with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:
+            listeners = [pool.submit(listen, device) for device in devices]
+            at_once(*[lambda p=person, r=room_id: talk(p, r) for person in people for room_id in rooms])
+            for room_id in rooms:  # one last event each, by which all listeners know that they have all
+                ends[room_id] = people[0].send(room_id, "the end", "end-" + room_id[1:9])
+                sent[room_id].append(ends[room_id])
+            heard = [listener.result(120) for listener in listeners]
+        for room_id in rooms:
+            for got in heard:
+                self.assertEqual(got[room_id], heard[0][room_id])
+            self.assertEqual(len(heard[0][room_id]), len(set(heard[0][room_id])))
+            self.assertEqual(set(heard[0][room_id]), set(sent[room_id]))
 
     # ---- gaps ----
 
