@@ -30,7 +30,8 @@ typedef struct {
     char *user_id;      /* or NULL */
     char *ref;          /* or NULL */
     GBytes *state_root; /* LOG_EVENT: the room's current state after it; else NULL */
-    GBytes *payload; /* LOG_EVENT: the event's bytes, in memory only (the event table keeps them) */
+    GBytes *payload; /* in memory only: LOG_EVENT: the event's bytes (the event table keeps them);
+                        LOG_RECEIPT: the m.receipt event that tells the room of it, or NULL */
     gint64 committed_ms; /* wall clock at commit */
 } LogEntry;
 

@@ -3,6 +3,7 @@
 enum {
     RECEIPT_PUT,
     RECEIPT_CHANGED,
+    RECEIPT_POSITION,
     RECEIPT_READ_POSITION,
     RECEIPT_EVENT_POSITION,
     RECEIPT_UNREAD,
@@ -23,6 +24,9 @@ const StoreStatement receipt_store_statements[] = {
                          " WHERE room_id = $1 AND position > $3 AND position <= $4"
                          " AND (type <> 'm.read.private' OR user_id = $2)"
                          " ORDER BY event_id, type, user_id"},
+    [RECEIPT_POSITION] = {"receipt_position",
+                          "SELECT event_position FROM receipt WHERE room_id = $1 AND user_id = $2"
+                          " AND type = $3 AND thread_id = $4"},
     [RECEIPT_READ_POSITION] = {"receipt_read_position",
                                "SELECT max(event_position) FROM receipt WHERE room_id = $1"
                                " AND user_id = $2 AND thread_id IN ('', 'main')"},
@@ -44,6 +48,8 @@ receipt_store_put(LaneBatch *batch, const NewReceipt *receipt)
 {
     LogEntry *entry = log_entry_new(LOG_RECEIPT, receipt->room_id, receipt->user_id, receipt->type);
 
+    if (receipt->told != NULL)
+        entry->payload = g_bytes_ref(receipt->told);
     lane_batch_log(batch, entry);
     lane_batch_add_with_position(batch, &receipt_store_statements[RECEIPT_PUT],
                                  store_arguments("tttttii", receipt->room_id, receipt->user_id,
@@ -70,6 +76,17 @@ first_integer(StoreRows *rows, gint64 *ret_value)
         return FALSE;
     *ret_value = store_rows_count(owned) > 0 ? store_rows_integer(owned, 0, 0) : 0;
     return TRUE;
+}
+
+gboolean
+receipt_store_position(StoreConnection *connection, const char *room_id, const char *user_id,
+                       const char *type, const char *thread_id, gint64 *ret_position,
+                       GError **error)
+{
+    return first_integer(store_run(connection, &receipt_store_statements[RECEIPT_POSITION],
+                                   store_arguments("tttt", room_id, user_id, type, thread_id),
+                                   error),
+                         ret_position);
 }
 
 gboolean

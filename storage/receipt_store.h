@@ -15,6 +15,7 @@ typedef struct {
     const char *event_id;
     gint64 ts;
     gint64 event_position; /* of the event in the log; 0 when not known */
+    GBytes *told;          /* the payload of its log entry, or NULL */
 } NewReceipt;
 
 /* With its log entry (LOG_RECEIPT, ref = type).  A receipt never goes back. */
@@ -24,6 +25,10 @@ void receipt_store_put(LaneBatch *batch, const NewReceipt *receipt);
  * @user_id alone. */
 StoreRows *receipt_store_changed(StoreConnection *connection, const char *room_id,
                                  const char *user_id, gint64 after, gint64 until, GError **error);
+/* The event position of one receipt; 0 when there is none. */
+gboolean receipt_store_position(StoreConnection *connection, const char *room_id,
+                                const char *user_id, const char *type, const char *thread_id,
+                                gint64 *ret_position, GError **error);
 /* The furthest event position that @user_id has read, outside threads; 0 when none. */
 gboolean receipt_store_read_position(StoreConnection *connection, const char *room_id,
                                      const char *user_id, gint64 *ret_position, GError **error);

@@ -97,17 +97,45 @@ setting_free(gpointer data)
     g_free(setting);
 }
 
+/* What the room is told of a receipt: waiting syncs then need not read it. */
+static GBytes *
+told_of(const Setting *setting, GError **error)
+{
+    g_autoptr(cJSON) event = cJSON_CreateObject();
+    cJSON *content = cJSON_AddObjectToObject(event, "content");
+    cJSON *of_event = cJSON_AddObjectToObject(content, setting->event_id);
+    cJSON *of_type = cJSON_AddObjectToObject(of_event, setting->type);
+    cJSON *receipt = cJSON_AddObjectToObject(of_type, setting->user_id);
+
+    cJSON_AddStringToObject(event, "type", "m.receipt");
+    cJSON_AddNumberToObject(receipt, "ts", (double)setting->ts);
+    if (*setting->thread_id != '\0')
+        cJSON_AddStringToObject(receipt, "thread_id", setting->thread_id);
+    return json_canonical(event, error);
+}
+
 static gboolean
 setting_apply(LaneBatch *batch, gpointer data, GError **error)
 {
     const Setting *setting = data;
-    NewReceipt receipt = {setting->room_id,       setting->user_id,  setting->type,
-                          setting->thread_id,     setting->event_id, setting->ts,
-                          setting->event_position};
+    g_autoptr(GBytes) told = NULL;
+    NewReceipt receipt = {.room_id = setting->room_id,
+                          .user_id = setting->user_id,
+                          .type = setting->type,
+                          .thread_id = setting->thread_id,
+                          .event_id = setting->event_id,
+                          .ts = setting->ts,
+                          .event_position = setting->event_position};
 
+    if (setting->type != NULL && strcmp(setting->type, READ) == 0) {
+        receipt.told = told = told_of(setting, error);
+        if (told == NULL)
+            return FALSE;
+    }
     if (setting->type != NULL)
         receipt_store_put(batch, &receipt);
     if (setting->second_type != NULL) {
+        receipt.told = NULL;
         receipt.type = setting->second_type;
         receipt.event_id = setting->second_event_id;
         receipt.event_position = setting->second_position;
@@ -181,6 +209,19 @@ tell_partners(Server *server, StoreConnection *connection, const char *room_id, 
 
 /* ---- the routes ---- */
 
+/* A receipt that is not further than the one that stands says nothing. */
+static gboolean
+is_news(StoreConnection *connection, const Setting *setting, const char *type,
+        gint64 event_position, gboolean *ret_news, GError **error)
+{
+    gint64 stands = 0;
+    if (!receipt_store_position(connection, setting->room_id, setting->user_id, type,
+                                setting->thread_id, &stands, error))
+        return FALSE;
+    *ret_news = stands < event_position;
+    return TRUE;
+}
+
 static gboolean
 require_joined(StoreConnection *connection, const char *room_id, const char *user_id,
                GError **error)
@@ -234,6 +275,7 @@ receipt_post(Request *request, GError **error)
     const char *user_id = request_user_id(request);
     Setting *setting = setting_new(request_path(request, "roomId"), user_id);
     g_autoptr(StoreConnection) connection = NULL;
+    gboolean news = FALSE;
 
     request_keep(request, setting, setting_free);
     if (strcmp(type, READ) != 0 && strcmp(type, READ_PRIVATE) != 0 && strcmp(type, FULLY_READ) != 0)
@@ -246,8 +288,12 @@ receipt_post(Request *request, GError **error)
         return NULL;
     if (strcmp(type, FULLY_READ) == 0)
         setting->fully_read = fully_read_content(event_id);
-    else
+    else if (!is_news(connection, setting, type, setting->event_position, &news, error))
+        return NULL;
+    else if (news)
         setting->type = g_strdup(type);
+    else
+        return response_empty_object();
     setting->event_id = g_strdup(event_id);
     if (strcmp(type, READ) == 0 && !tell_partners(server, connection, setting->room_id, user_id,
                                                   event_id, setting->thread_id, setting->ts, error))
@@ -278,11 +324,13 @@ read_markers_post(Request *request, GError **error)
         setting->fully_read = fully_read_content(fully);
     }
     if (read != NULL) {
+        gboolean news = FALSE;
         if (!require_event(connection, setting->room_id, read, &setting->event_position, error) ||
-            !tell_partners(server, connection, setting->room_id, user_id, read, "", setting->ts,
-                           error))
+            !is_news(connection, setting, READ, setting->event_position, &news, error) ||
+            (news && !tell_partners(server, connection, setting->room_id, user_id, read, "",
+                                    setting->ts, error)))
             return NULL;
-        setting->type = g_strdup(READ);
+        setting->type = news ? g_strdup(READ) : NULL;
         setting->event_id = g_strdup(read);
     }
     if (private != NULL) {
@@ -324,6 +372,7 @@ receive_one(Server *server, StoreConnection *connection, const char *origin, con
     const cJSON *event_id = cJSON_GetArrayItem(json_get_array(receipt, "event_ids"), 0);
     const char *thread_id = json_get_string(data, "thread_id");
     g_autoptr(StoredMembership) membership = NULL;
+    gboolean news = FALSE;
     gint64 position = 0;
     Setting *setting;
 
@@ -343,6 +392,10 @@ receive_one(Server *server, StoreConnection *connection, const char *origin, con
     if (thread_id != NULL) {
         g_free(setting->thread_id);
         setting->thread_id = g_strdup(thread_id);
+    }
+    if (!is_news(connection, setting, READ, position, &news, NULL) || !news) {
+        setting_free(setting);
+        return;
     }
     if (!lane_submit(server->lane, setting_apply, setting_done, setting, NULL))
         setting_free(setting); /* volatile: the next receipt says more */

@@ -185,7 +185,6 @@ read_summary(const SyncLook *look, SyncRoom *room, GError **error)
 static gboolean
 read_unread(const SyncLook *look, SyncRoom *room, GError **error)
 {
-    room->has_counts = TRUE;
     return unread_count(look->call->server, look->connection, room->room_id, look->call->user_id,
                         look->until, &room->notifications, &room->highlights, error);
 }

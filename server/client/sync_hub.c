@@ -13,13 +13,20 @@
 #define RECENT_ENTRIES_MAX 8192u
 #define RECENT_BYTES_MAX ((gsize)16 * 1024 * 1024) /* of events, which the ring may share */
 #define FOLLOWED_USERS_MAX 20000u
-#define ROOM_ROOTS_MAX 100000u
+#define ROOMS_SEEN_MAX 100000u
 
 /* One log entry, as the bell saw it. */
 typedef struct {
     LogEntry *entry;
-    gboolean plain; /* an event that left the room's state as it was */
+    gboolean plain;  /* an event that left the room's state as it was, or a receipt that says all */
+    gint64 previous; /* of an event: no other one of the room stands between that and this */
 } Recent;
+
+/* A room's newest event. */
+typedef struct {
+    GBytes *root; /* the state's root after it */
+    gint64 position;
+} RoomSeen;
 
 /* A user whose rooms are followed. */
 typedef struct {
@@ -38,7 +45,8 @@ struct SyncHub {
     GMutex lock;           /* all below */
     GHashTable *followers; /* user id -> Follower */
     GHashTable *rooms;     /* room id -> set of Follower */
-    GHashTable *roots;     /* room id -> GBytes: the state's root, as last seen */
+    GHashTable *seen;      /* room id -> RoomSeen */
+    gint64 seen_since;     /* `seen` has every room with events after this position */
     GQueue recent;         /* Recent, oldest first */
     gsize recent_bytes;
     gint64 recent_after; /* `recent` holds everything after this position */
@@ -142,18 +150,61 @@ put_out_idle(SyncHub *hub)
 
 /* ---- the bell ---- */
 
-static gboolean
-is_plain(SyncHub *hub, const LogEntry *entry)
+static gint64
+seen_position(const SyncHub *hub, const char *room_id)
 {
-    if (entry->kind != LOG_EVENT || entry->state_root == NULL)
+    const RoomSeen *seen = g_hash_table_lookup(hub->seen, room_id);
+    return seen != NULL ? seen->position : hub->seen_since;
+}
+
+/* TRUE when the room's state is as it was. */
+static gboolean
+see_event(SyncHub *hub, const LogEntry *entry)
+{
+    RoomSeen *seen = g_hash_table_lookup(hub->seen, entry->room_id);
+    if (seen == NULL) {
+        if (g_hash_table_size(hub->seen) >= ROOMS_SEEN_MAX) {
+            g_hash_table_remove_all(hub->seen);
+            hub->seen_since = entry->position - 1;
+        }
+        seen = g_new0(RoomSeen, 1);
+        g_hash_table_insert(hub->seen, g_strdup(entry->room_id), seen);
+    }
+    seen->position = entry->position;
+    if (entry->state_root == NULL)
         return FALSE;
-    GBytes *before = g_hash_table_lookup(hub->roots, entry->room_id);
-    if (before != NULL && g_bytes_equal(before, entry->state_root))
-        return entry->user_id == NULL;
-    if (g_hash_table_size(hub->roots) >= ROOM_ROOTS_MAX)
-        g_hash_table_remove_all(hub->roots);
-    g_hash_table_replace(hub->roots, g_strdup(entry->room_id), g_bytes_ref(entry->state_root));
-    return FALSE;
+    gboolean same = seen->root != NULL && g_bytes_equal(seen->root, entry->state_root);
+    g_clear_pointer(&seen->root, g_bytes_unref);
+    seen->root = g_bytes_ref(entry->state_root);
+    return same;
+}
+
+static void
+room_seen_free(gpointer data)
+{
+    RoomSeen *seen = data;
+    g_clear_pointer(&seen->root, g_bytes_unref);
+    g_free(seen);
+}
+
+static gboolean
+is_private_receipt(const LogEntry *entry)
+{
+    return entry->kind == LOG_RECEIPT && g_strcmp0(entry->ref, "m.read.private") == 0;
+}
+
+static Recent *
+recent_new(SyncHub *hub, LogEntry *entry)
+{
+    Recent *recent = g_new0(Recent, 1);
+    recent->entry = log_entry_ref(entry);
+    if (entry->kind == LOG_EVENT) {
+        recent->previous = seen_position(hub, entry->room_id);
+        recent->plain = see_event(hub, entry) && entry->user_id == NULL;
+    } else if (entry->kind == LOG_RECEIPT) {
+        recent->plain = entry->payload != NULL || is_private_receipt(entry);
+    }
+    return recent;
 }
 
 static void
@@ -200,7 +251,7 @@ tell(SyncHub *hub, const LogEntry *entry)
     Follower *follower =
         entry->user_id != NULL ? g_hash_table_lookup(hub->followers, entry->user_id) : NULL;
 
-    if (entry->room_id != NULL)
+    if (entry->room_id != NULL && !is_private_receipt(entry))
         wake_room(hub, entry->room_id);
     if (follower == NULL)
         return;
@@ -234,9 +285,7 @@ bell(GPtrArray *entries, gpointer data)
         LogEntry *entry = g_ptr_array_index(entries, i);
         if (entry->position <= hub->position) /* history from before we joined, and the like */
             continue;
-        Recent *recent = g_new(Recent, 1);
-        *recent = (Recent){log_entry_ref(entry), is_plain(hub, entry)};
-        g_queue_push_tail(&hub->recent, recent);
+        g_queue_push_tail(&hub->recent, recent_new(hub, entry));
         hub->recent_bytes += payload_bytes(entry);
         hub->position = entry->position;
         tell(hub, entry);
@@ -279,10 +328,9 @@ sync_hub_new(Server *server)
     hub->followers = g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL, follower_free);
     hub->rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free,
                                        (GDestroyNotify)g_hash_table_unref);
-    hub->roots =
-        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
+    hub->seen = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, room_seen_free);
     g_queue_init(&hub->recent);
-    hub->position = hub->recent_after = log_ring_head(server->ring).position;
+    hub->position = hub->recent_after = hub->seen_since = log_ring_head(server->ring).position;
     log_ring_add_bell(server->ring, bell, hub);
     sessions_add_bell(server->sessions, session_bell, hub);
     return hub;
@@ -295,7 +343,7 @@ sync_hub_free(SyncHub *hub)
         return;
     g_queue_clear_full(&hub->recent, (GDestroyNotify)recent_free);
     g_hash_table_unref(hub->rooms);
-    g_hash_table_unref(hub->roots);
+    g_hash_table_unref(hub->seen);
     g_hash_table_unref(hub->followers);
     g_mutex_clear(&hub->lock);
     g_free(hub);
@@ -335,57 +383,99 @@ concerns(const Follower *follower, const LogEntry *entry)
            (entry->room_id != NULL && g_hash_table_contains(follower->rooms, entry->room_id));
 }
 
+static void
+hub_room_free(gpointer data)
+{
+    SyncHubRoom *room = data;
+    g_free(room->room_id);
+    g_ptr_array_unref(room->events);
+    g_ptr_array_unref(room->receipts);
+    g_free(room);
+}
+
 void
 sync_hub_news_clear(SyncHubNews *news)
 {
-    g_clear_pointer(&news->entries, g_ptr_array_unref);
-    g_clear_pointer(&news->typing, g_ptr_array_unref);
+    g_clear_pointer(&news->rooms, g_hash_table_unref);
 }
 
-/* The entries after @since that concern @follower, oldest first; NULL: not all of them are plain.
- */
-static GPtrArray *
-plain_entries(SyncHub *hub, const Follower *follower, gint64 since)
+static SyncHubRoom *
+news_room(SyncHubNews *news, const char *room_id, gint64 quiet_since)
 {
-    g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
+    SyncHubRoom *room = g_hash_table_lookup(news->rooms, room_id);
+    if (room == NULL) {
+        room = g_new0(SyncHubRoom, 1);
+        room->room_id = g_strdup(room_id);
+        room->events = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
+        room->receipts = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
+        room->quiet_since = quiet_since;
+        g_hash_table_insert(news->rooms, room->room_id, room);
+    }
+    return room;
+}
 
-    for (GList *item = hub->recent.tail; item != NULL; item = item->prev) {
-        const Recent *recent = item->data;
-        if (recent->entry->position <= since)
-            break;
-        if (!concerns(follower, recent->entry))
-            continue;
-        if (!recent->plain)
-            return NULL;
-        g_ptr_array_add(entries, log_entry_ref(recent->entry));
+/* FALSE: that is not for the memory. */
+static gboolean
+take_recent(SyncHub *hub, const Follower *follower, const Recent *recent, SyncHubNews *news)
+{
+    LogEntry *entry = recent->entry;
+    if (!concerns(follower, entry))
+        return TRUE;
+    /* The user's own receipt changes what is unread. */
+    if (!recent->plain || g_strcmp0(entry->user_id, follower->user_id) == 0)
+        return FALSE;
+    if (entry->kind == LOG_EVENT) {
+        SyncHubRoom *room = news_room(news, entry->room_id, recent->previous);
+        if (room->events->len == 0)
+            room->quiet_since = recent->previous;
+        g_ptr_array_add(room->events, log_entry_ref(entry));
+    } else if (entry->payload != NULL) {
+        SyncHubRoom *room = news_room(news, entry->room_id, seen_position(hub, entry->room_id));
+        g_ptr_array_add(room->receipts, log_entry_ref(entry));
     }
-    for (guint i = 0; i < entries->len / 2; i++) {
-        gpointer swap = entries->pdata[i];
-        entries->pdata[i] = entries->pdata[entries->len - 1 - i];
-        entries->pdata[entries->len - 1 - i] = swap;
+    return TRUE;
+}
+
+static gboolean
+take_after(SyncHub *hub, const Follower *follower, const SyncToken *since, SyncHubNews *news)
+{
+    g_autoptr(GPtrArray) typing = NULL;
+    GList *item = hub->recent.tail;
+
+    while (item != NULL && ((Recent *)item->data)->entry->position > since->position)
+        item = item->prev;
+    item = item != NULL ? item->next : hub->recent.head;
+    for (; item != NULL; item = item->next)
+        if (!take_recent(hub, follower, item->data, news))
+            return FALSE;
+    typing = typing_changed_among(hub->server->typing, follower->rooms, since->typing);
+    for (guint i = 0; i < typing->len; i++) {
+        const char *room_id = g_ptr_array_index(typing, i);
+        news_room(news, room_id, seen_position(hub, room_id))->typing = TRUE;
     }
-    return g_steal_pointer(&entries);
+    return TRUE;
 }
 
 gboolean
 sync_hub_collect(SyncHub *hub, const char *user_id, const SyncToken *since, SyncHubNews *ret_news)
 {
-    SyncHubNews news = {0};
+    g_auto(SyncHubNews)
+        news = {.rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL, hub_room_free)};
+    gboolean taken = FALSE;
 
     g_mutex_lock(&hub->lock);
     Follower *follower = g_hash_table_lookup(hub->followers, user_id);
     if (follower != NULL && follower->stale_since == 0 && since->position >= hub->recent_after &&
         since->position <= hub->position) {
-        news.entries = plain_entries(hub, follower, since->position);
-        if (news.entries != NULL)
-            news.typing = typing_changed_among(hub->server->typing, follower->rooms, since->typing);
+        taken = take_after(hub, follower, since, &news);
         follower->last_used_ms = clock_interval_ms();
         news.until = hub->position;
     }
     g_mutex_unlock(&hub->lock);
-    if (news.entries == NULL)
+    if (!taken)
         return FALSE;
     *ret_news = news;
+    news.rooms = NULL;
     return TRUE;
 }
 

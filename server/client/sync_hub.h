@@ -24,12 +24,18 @@ void sync_hub_free(SyncHub *hub);
 /* The user's joined rooms as they were at @position (char *): from now on the hub follows them. */
 void sync_hub_follow(SyncHub *hub, const char *user_id, GPtrArray *room_ids, gint64 position);
 
-/* What concerns a user after a token, if all of it are plain messages in joined rooms (they change
- * no state). */
+/* What concerns a user after a token, if it changes no state of a room: plain messages, others'
+ * receipts, typing; in joined rooms. */
 typedef struct {
-    GPtrArray *entries; /* LogEntry, oldest first; maybe none */
-    GPtrArray *typing;  /* char *: rooms where others type than at the token */
-    gint64 until;       /* how far that is */
+    char *room_id;
+    GPtrArray *events;   /* LogEntry, oldest first; maybe none */
+    GPtrArray *receipts; /* LogEntry */
+    gboolean typing;     /* others type than at the token */
+    gint64 quiet_since;  /* after this the room had no event until the first of @events */
+} SyncHubRoom;
+typedef struct {
+    GHashTable *rooms; /* room id -> SyncHubRoom */
+    gint64 until;      /* how far that is */
 } SyncHubNews;
 void sync_hub_news_clear(SyncHubNews *news);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SyncHubNews, sync_hub_news_clear)

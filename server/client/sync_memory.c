@@ -7,30 +7,14 @@
 #include "server/client/unread.h"
 #include "storage/log.h"
 
-/* room id -> GPtrArray of LogEntry, oldest first; borrowed. */
-static GHashTable *
-by_room(GPtrArray *entries)
-{
-    GHashTable *rooms = g_hash_table_new_full(seeded_str_hash, g_str_equal, NULL,
-                                              (GDestroyNotify)g_ptr_array_unref);
-    for (guint i = 0; i < entries->len; i++) {
-        LogEntry *entry = g_ptr_array_index(entries, i);
-        GPtrArray *of_room = g_hash_table_lookup(rooms, entry->room_id);
-        if (of_room == NULL) {
-            of_room = g_ptr_array_new();
-            g_hash_table_insert(rooms, entry->room_id, of_room);
-        }
-        g_ptr_array_add(of_room, entry);
-    }
-    return rooms;
-}
-
+/* Before the filter takes anything away. */
 static gboolean
-count_unread(const SyncCall *call, SyncRoom *room, GPtrArray *entries, gint64 until, GError **error)
+count_unread(const SyncCall *call, SyncRoom *room, const SyncHubRoom *news, gint64 until,
+             GError **error)
 {
     g_autoptr(StoreConnection) connection = NULL;
-    if (unread_advance(call->server->unread, room->room_id, call->user_id, call->since.position,
-                       entries, room->timeline, &room->notifications, &room->highlights))
+    if (unread_advance(call->server->unread, room->room_id, call->user_id, news->quiet_since,
+                       news->events, room->timeline, &room->notifications, &room->highlights))
         return TRUE;
     connection = store_borrow(call->server->pool, error);
     return connection != NULL &&
@@ -58,7 +42,6 @@ static gboolean
 read_timeline(const SyncCall *call, SyncRoom *room, GPtrArray *entries, GError **error)
 {
     g_autoptr(GPtrArray) ids = g_ptr_array_new();
-    const LogEntry *last = g_ptr_array_index(entries, entries->len - 1);
     guint limit = sync_timeline_limit(call);
     guint skip = entries->len > limit ? entries->len - limit : 0;
     const LogEntry *first = g_ptr_array_index(entries, skip);
@@ -70,42 +53,47 @@ read_timeline(const SyncCall *call, SyncRoom *room, GPtrArray *entries, GError *
         g_ptr_array_add(ids, ((LogEntry *)g_ptr_array_index(entries, i))->ref);
     g_clear_pointer(&room->timeline, g_ptr_array_unref);
     room->timeline = rooms_events(call->server->rooms, room->room_id, ids, error);
-    if (room->timeline == NULL || !all_visible(call, room->timeline, &visible, error) || !visible ||
-        !count_unread(call, room, entries, last->position, error))
-        return FALSE;
-    room->has_counts = TRUE;
-    sync_room_limit_timeline(call, room);
-    return sync_room_add_senders(call, room, last->state_root, error);
+    return room->timeline != NULL && all_visible(call, room->timeline, &visible, error) && visible;
 }
-
-typedef struct {
-    GHashTable *entries; /* room id -> GPtrArray of LogEntry */
-    GHashTable *typing;  /* room ids */
-} Changed;
 
 static void
-changed_clear(Changed *changed)
+append_receipts(const SyncCall *call, SyncRoom *room, GPtrArray *receipts)
 {
-    g_clear_pointer(&changed->entries, g_hash_table_unref);
-    g_clear_pointer(&changed->typing, g_hash_table_unref);
+    if (!filter_events_want(call->filter->ephemeral, room->room_id, "m.receipt", NULL, NULL))
+        return;
+    for (guint i = 0; i < receipts->len; i++) {
+        const LogEntry *entry = g_ptr_array_index(receipts, i);
+        gsize length = 0;
+        const char *text = g_bytes_get_data(entry->payload, &length);
+        if (room->ephemeral->len > 0)
+            g_string_append_c(room->ephemeral, ',');
+        g_string_append_len(room->ephemeral, text, (gssize)length);
+    }
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Changed, changed_clear)
 
 static gboolean
-append_room(const SyncCall *call, const Changed *changed, const char *room_id, GString *out,
+append_room(const SyncCall *call, const SyncHubRoom *news, gint64 until, GString *out,
             GError **error)
 {
-    g_autoptr(SyncRoom) room = sync_room_new(room_id);
-    GPtrArray *entries = g_hash_table_lookup(changed->entries, room_id);
+    g_autoptr(SyncRoom) room = sync_room_new(news->room_id);
+    GBytes *root = NULL;
 
-    if (!filter_wants_room(call->filter, room_id))
-        return TRUE;
-    if (entries != NULL && !read_timeline(call, room, entries, error))
-        return FALSE;
-    if (g_hash_table_contains(changed->typing, room_id))
+    room->before_position = until;
+    if (news->typing)
         sync_room_add_typing(call, room);
+    append_receipts(call, room, news->receipts);
+    if (news->events->len > 0) {
+        root = ((LogEntry *)g_ptr_array_index(news->events, news->events->len - 1))->state_root;
+        if (!read_timeline(call, room, news->events, error))
+            return FALSE;
+    }
+    if (!count_unread(call, room, news, until, error))
+        return FALSE;
+    sync_room_limit_timeline(call, room);
     if (sync_room_is_empty(room))
         return TRUE;
+    if (!sync_room_add_senders(call, room, root, error))
+        return FALSE;
     if (out->len > 0)
         g_string_append_c(out, ',');
     return sync_room_append(call, room, TRUE, out, error);
@@ -114,21 +102,14 @@ append_room(const SyncCall *call, const Changed *changed, const char *room_id, G
 static gboolean
 append_rooms(const SyncCall *call, const SyncHubNews *news, GString *out, GError **error)
 {
-    g_auto(Changed)
-        changed = {by_room(news->entries), g_hash_table_new(seeded_str_hash, g_str_equal)};
     GHashTableIter iterator;
     gpointer room_id = NULL;
+    gpointer room = NULL;
 
-    for (guint i = 0; i < news->typing->len; i++)
-        g_hash_table_add(changed.typing, g_ptr_array_index(news->typing, i));
-    g_hash_table_iter_init(&iterator, changed.entries);
-    while (g_hash_table_iter_next(&iterator, &room_id, NULL))
-        if (!append_room(call, &changed, room_id, out, error))
-            return FALSE;
-    g_hash_table_iter_init(&iterator, changed.typing);
-    while (g_hash_table_iter_next(&iterator, &room_id, NULL))
-        if (!g_hash_table_contains(changed.entries, room_id) &&
-            !append_room(call, &changed, room_id, out, error))
+    g_hash_table_iter_init(&iterator, news->rooms);
+    while (g_hash_table_iter_next(&iterator, &room_id, &room))
+        if (filter_wants_room(call->filter, room_id) &&
+            !append_room(call, room, news->until, out, error))
             return FALSE;
     return TRUE;
 }

@@ -83,8 +83,7 @@ typedef struct {
     GPtrArray *state;       /* Pdu */
     GString *ephemeral;     /* events, separated by commas */
     GString *account_data;
-    GString *summary;    /* members of the object, or empty */
-    gboolean has_counts; /* the two below are known */
+    GString *summary; /* members of the object, or empty */
     guint notifications;
     guint highlights;
 } SyncRoom;

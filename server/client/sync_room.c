@@ -143,8 +143,6 @@ sync_room_append(const SyncCall *call, const SyncRoom *room, gboolean joined, GS
     if (joined) {
         g_string_append_printf(out, ",\"ephemeral\":{\"events\":[%s]}", room->ephemeral->str);
         g_string_append_printf(out, ",\"summary\":{%s}", room->summary->str);
-    }
-    if (joined && room->has_counts) {
         g_string_append_printf(
             out, ",\"unread_notifications\":{\"highlight_count\":%u,\"notification_count\":%u}",
             room->highlights, room->notifications);

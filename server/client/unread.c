@@ -411,10 +411,10 @@ unread_advance(Unread *unread, const char *room_id, const char *user_id, gint64 
     guint changes;
     g_autoptr(Rules) rules = begin_advance(unread, room_id, user_id, since, &count, &changes);
 
-    if (rules == NULL || last == NULL || entries->len != events->len ||
-        count.until > last->position)
+    if (rules == NULL || entries->len != events->len ||
+        (last != NULL && count.until > last->position))
         return FALSE;
-    room.root = last->state_root != NULL ? g_bytes_ref(last->state_root) : NULL;
+    room.root = last != NULL && last->state_root != NULL ? g_bytes_ref(last->state_root) : NULL;
     for (guint i = 0; i < entries->len; i++) {
         const LogEntry *entry = entries->pdata[i];
         const Pdu *pdu = ((const RoomEvent *)events->pdata[i])->pdu;
@@ -425,7 +425,8 @@ unread_advance(Unread *unread, const char *room_id, const char *user_id, gint64 
         else if (pdu->state_key == NULL)
             judge_event(rules->json, pdu->json, &context, &count);
     }
-    count.until = last->position;
+    if (last != NULL)
+        count.until = last->position;
     g_mutex_lock(&unread->lock);
     if (changes == *changes_of(unread, user_id))
         keep_count(user_get(unread, user_id), room_id, &count);

@@ -24,8 +24,8 @@ unread_count(Server *server, StoreConnection *connection, const char *room_id, c
              gint64 until, guint *ret_notifications, guint *ret_highlights, GError **error);
 
 /* The same without the database, when the count at @since or later is known: @entries (LogEntry)
- * are all events of the room after @since, oldest first, and @events their RoomEvents.  FALSE: not
- * known. */
+ * are all events of the room after @since (maybe none), oldest first, and @events their RoomEvents.
+ * FALSE: not known. */
 gboolean unread_advance(Unread *unread, const char *room_id, const char *user_id, gint64 since,
                         GPtrArray *entries, GPtrArray *events, guint *ret_notifications,
                         guint *ret_highlights);

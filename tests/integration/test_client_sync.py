@@ -198,7 +198,7 @@ class Sync(unittest.TestCase):
         ends = {}
 
         def listen(device):
-            client, got = device.twin(), {room_id: [] for room_id in rooms}
+            client, got, unread = device.twin(), {room_id: [] for room_id in rooms}, {}
             client.since = device.since
             while not all(ends.get(room_id) in got[room_id] for room_id in rooms):
                 answer = client.sync_with(since=client.since, timeout=30000, filter='{"room":{"timeline":{"limit":100}}}')
@@ -208,6 +208,11 @@ class Sync(unittest.TestCase):
                     if room:
                         self.assertFalse(room["timeline"]["limited"])
                         got[room_id] += event_ids(room["timeline"])
+                        unread[room_id] = room["unread_notifications"]
+            # What was counted step by step is what counting anew gives.
+            anew = client.sync_with()
+            for room_id in rooms:
+                self.assertEqual(unread[room_id], joined(anew, room_id)["unread_notifications"])
             return got
 
         with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:

@@ -106,12 +106,20 @@ news_after(Fixture *fixture, const char *user_id, gint64 position)
     if (!sync_hub_collect(fixture->hub, user_id, &since, &news))
         return -1;
     g_assert_cmpint(news.until, ==, fixture->position);
-    for (guint i = 0; i < news.entries->len; i++) {
-        gint64 at = ((LogEntry *)g_ptr_array_index(news.entries, i))->position;
-        g_assert_cmpint(at, >, position);
-        position = at;
+    gint count = 0;
+    GHashTableIter iterator;
+    gpointer value = NULL;
+    g_hash_table_iter_init(&iterator, news.rooms);
+    while (g_hash_table_iter_next(&iterator, NULL, &value)) {
+        const SyncHubRoom *room = value;
+        gint64 before = position;
+        for (guint i = 0; i < room->events->len; i++, count++) {
+            gint64 at = ((LogEntry *)g_ptr_array_index(room->events, i))->position;
+            g_assert_cmpint(at, >, before);
+            before = at;
+        }
     }
-    return (gint)news.entries->len;
+    return count;
 }
 
 static void
@@ -222,6 +230,74 @@ test_is_bounded_in_bytes(Fixture *fixture, gconstpointer data)
     g_assert_cmpint(news_after(fixture, ANNA, start + 1), ==, 0);
 }
 
+static const SyncHubRoom *
+room_of(const SyncHubNews *news, const char *room_id)
+{
+    return g_hash_table_lookup(news->rooms, room_id);
+}
+
+static gint64
+receipt(Fixture *fixture, const char *room_id, const char *user_id, const char *type)
+{
+    LogEntry *entry = log_entry_new(LOG_RECEIPT, room_id, user_id, type);
+    if (strcmp(type, "m.read") == 0)
+        entry->payload = g_bytes_new_static("{}", 2);
+    return commit(fixture, entry);
+}
+
+static void
+test_receipts(Fixture *fixture, gconstpointer data)
+{
+    g_auto(SyncHubNews) news = {0};
+    g_auto(SyncHubNews) nothing = {0};
+    follow(fixture, ANNA, "!a", "!b");
+    SyncToken since = token(fixture, fixture->position);
+    receipt(fixture, "!a", BERTA, "m.read");
+    receipt(fixture, "!elsewhere", BERTA, "m.read");
+    g_assert_true(sync_hub_collect(fixture->hub, ANNA, &since, &news));
+    g_assert_cmpuint(g_hash_table_size(news.rooms), ==, 1);
+    g_assert_cmpuint(room_of(&news, "!a")->receipts->len, ==, 1);
+    g_assert_cmpuint(room_of(&news, "!a")->events->len, ==, 0);
+    /* What others keep to themselves is nothing. */
+    since = token(fixture, fixture->position);
+    receipt(fixture, "!b", BERTA, "m.read.private");
+    g_assert_true(sync_hub_collect(fixture->hub, ANNA, &since, &nothing));
+    g_assert_cmpuint(g_hash_table_size(nothing.rooms), ==, 0);
+    /* One's own changes what is unread; one without its text is to be read. */
+    since = token(fixture, receipt(fixture, "!b", BERTA, "m.read.private"));
+    receipt(fixture, "!a", ANNA, "m.read");
+    g_assert_cmpint(news_after(fixture, ANNA, since.position), ==, -1);
+    since = token(fixture, fixture->position);
+    commit(fixture, log_entry_new(LOG_RECEIPT, "!a", BERTA, "m.read"));
+    g_assert_cmpint(news_after(fixture, ANNA, since.position), ==, -1);
+}
+
+/* So that a count of what is unread, taken at some position, is known to hold still. */
+static void
+test_quiet_since(Fixture *fixture, gconstpointer data)
+{
+    g_auto(SyncHubNews) news = {0};
+    g_auto(SyncHubNews) later = {0};
+    follow(fixture, ANNA, "!a", "!b");
+    gint64 start = fixture->position;
+    gint64 first = message(fixture, "!a");
+    gint64 other = message(fixture, "!b");
+    SyncToken since = token(fixture, message(fixture, "!elsewhere"));
+    receipt(fixture, "!a", BERTA, "m.read");
+    message(fixture, "!b");
+    message(fixture, "!b");
+    g_assert_true(sync_hub_collect(fixture->hub, ANNA, &since, &news));
+    g_assert_cmpint(room_of(&news, "!a")->quiet_since, ==, first);
+    g_assert_cmpint(room_of(&news, "!b")->quiet_since, ==, other);
+    g_assert_cmpuint(room_of(&news, "!b")->events->len, ==, 2);
+    /* No event since the hub began. */
+    since = token(fixture, fixture->position);
+    follow(fixture, ANNA, "!quiet", NULL);
+    receipt(fixture, "!quiet", BERTA, "m.read");
+    g_assert_true(sync_hub_collect(fixture->hub, ANNA, &since, &later));
+    g_assert_cmpint(room_of(&later, "!quiet")->quiet_since, ==, start);
+}
+
 static void
 test_typing(Fixture *fixture, gconstpointer data)
 {
@@ -233,15 +309,15 @@ test_typing(Fixture *fixture, gconstpointer data)
     typing_set(fixture->server.typing, "!a", BERTA, 60000);
     typing_set(fixture->server.typing, "!elsewhere", BERTA, 60000);
     g_assert_true(sync_hub_collect(fixture->hub, ANNA, &since, &news));
-    g_assert_cmpuint(news.entries->len, ==, 0);
-    g_assert_cmpuint(news.typing->len, ==, 1);
-    g_assert_cmpstr(g_ptr_array_index(news.typing, 0), ==, "!a");
+    g_assert_cmpuint(g_hash_table_size(news.rooms), ==, 1);
+    g_assert_true(room_of(&news, "!a")->typing);
+    g_assert_cmpuint(room_of(&news, "!a")->events->len, ==, 0);
     since = token(fixture, fixture->position);
     g_assert_true(sync_hub_collect(fixture->hub, ANNA, &since, &later));
-    g_assert_cmpuint(later.typing->len, ==, 0);
+    g_assert_cmpuint(g_hash_table_size(later.rooms), ==, 0);
     since.typing = 1; /* of another process */
     g_assert_true(sync_hub_collect(fixture->hub, ANNA, &since, &foreign));
-    g_assert_cmpuint(foreign.typing->len, ==, 1);
+    g_assert_cmpuint(g_hash_table_size(foreign.rooms), ==, 1);
 }
 
 static void
@@ -307,6 +383,8 @@ main(int argc, char **argv)
         {"own membership asks for a new look", test_own_membership_asks_for_a_new_look},
         {"tokens beyond both ends take the database", test_tokens_beyond_both_ends},
         {"is bounded in bytes", test_is_bounded_in_bytes},
+        {"receipts of others", test_receipts},
+        {"how long a room was quiet", test_quiet_since},
         {"typing in own rooms", test_typing},
         {"counts of keys", test_counts_of_keys},
         {"puts out idle users", test_puts_out_idle_users},
