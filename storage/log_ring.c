@@ -153,8 +153,6 @@ log_ring_append(LogRing *ring, LogHead head, GPtrArray *entries)
     g_mutex_lock(&ring->lock);
     ring_take(ring, head, entries);
     g_mutex_unlock(&ring->lock);
-    if (entries->len == 0)
-        return;
     for (guint i = 0; i < ring->bells->len; i++) {
         const RegisteredBell *registered = &g_array_index(ring->bells, RegisteredBell, i);
         registered->bell(entries, registered->data);

@@ -23,7 +23,7 @@ gboolean log_ring_read(LogRing *ring, gint64 after, guint entries_max, GPtrArray
  */
 void log_ring_append(LogRing *ring, LogHead head, GPtrArray *entries);
 
-/* @bell runs on the lane thread after each append, with the new entries: it must be quick. Register
- * before serving. */
+/* @bell runs on the lane thread after each batch, with its entries (none, if it only wrote rows:
+ * what waits in a queue is told of all the same): it must be quick. Register before serving. */
 typedef void (*LogBell)(GPtrArray *entries, gpointer data);
 void log_ring_add_bell(LogRing *ring, LogBell bell, gpointer data);

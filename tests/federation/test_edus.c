@@ -171,6 +171,31 @@ test_device_lists(Fixture *fixture, gconstpointer data)
                     >, 0);
 }
 
+static gboolean
+queue_alone(LaneBatch *batch, gpointer data, GError **error)
+{
+    static const char edu[] = "{\"content\":{},\"edu_type\":\"m.direct_to_device\"}";
+    g_autoptr(GBytes) bytes = g_bytes_new_static(edu, strlen(edu));
+    delivery_queue_edu(batch, data, "beta.example", bytes);
+    return TRUE;
+}
+
+/* A message for a partner's devices alone writes no log entry: it must not wait for the next one.
+ */
+static void
+test_an_edu_alone_is_told_at_once(Fixture *fixture, gconstpointer data)
+{
+    Server *server = &fixture->alpha->server;
+    g_autoptr(GError) error = NULL;
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 0);
+    gint64 before =
+        test_database_count(fixture->beta->database, "SELECT count(*) FROM inbound_transaction");
+    lane_submit_and_wait(server->lane, queue_alone, server->delivery, NULL, &error);
+    g_assert_no_error(error);
+    house_await_count(fixture->beta, "SELECT count(*) FROM inbound_transaction", before + 1);
+    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 0);
+}
+
 static void
 test_unknown_kinds_are_passed_over(Fixture *fixture, gconstpointer data)
 {
@@ -191,6 +216,7 @@ main(int argc, char **argv)
         {"/edus/receipts", test_receipts},
         {"/edus/to-device", test_to_device},
         {"/edus/device-lists", test_device_lists},
+        {"/edus/alone", test_an_edu_alone_is_told_at_once},
         {"/edus/unknown", test_unknown_kinds_are_passed_over},
     };
     g_test_init(&argc, &argv, NULL);

@@ -113,7 +113,7 @@ test_bells_ring_with_the_new_entries(void)
     append(ring, 1, 1, 3, 0);
     log_ring_add_bell(ring, count_bell, &second);
     append(ring, 1, 4, 2, 0);
-    append(ring, 1, 6, 0, 0); /* nothing new: no bell */
+    append(ring, 1, 6, 0, 0); /* a batch of rows alone */
     g_assert_cmpuint(first, ==, 5);
     g_assert_cmpuint(second, ==, 2);
     log_ring_free(ring);
