@@ -40,7 +40,7 @@ ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 .SECONDARY: # objects of tests are kept
-.PHONY: build openserver run demo test lint check-asan fuzz bench c-tests test-deps run-deps clean help
+.PHONY: build openserver run demo test lint check-asan check-room fuzz bench c-tests test-deps run-deps clean help
 build: $(if $(wildcard $(MAIN)),$(BUILD)/chancery,$(BUILD)/libchancery.a)
 
 $(BUILD)/chancery: $(MAIN:%.c=$(BUILD)/%.o) $(ADMISSION:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
@@ -104,11 +104,16 @@ run-deps test-deps: build/packages.mk
 run demo: run-deps build
 	@exec python3 tests/harness/demo.py $@
 
-test: test-deps build c-tests openserver
+test: test-deps build c-tests openserver $(BUILD)/tests/check/room_answers
 	@tests/run --variant $(VARIANT) $(TEST_OPTIONS)
 
 check-asan:
 	@$(MAKE) --no-print-directory VARIANT=asan test
+
+# Random rooms against Synapse's own functions; CHECK_OPTIONS="--seed N --version V" plays one again.
+GRAPHS ?= 10000
+check-room: test-deps $(BUILD)/tests/check/room_answers
+	@var/venv/bin/python3 tests/check/check_room.py --graphs $(GRAPHS) $(CHECK_OPTIONS)
 
 # Each fuzz target for FUZZ_SECONDS; what it finds interesting is kept under var/fuzz for the next time.
 FUZZ_SECONDS ?= 60
@@ -135,6 +140,7 @@ help:
 	@echo 'make openserver  the test-only server for public conformance suites'
 	@echo 'make test        all tests; TEST_OPTIONS="--only PATTERN" for some'
 	@echo 'make check-asan  all tests with AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make check-room  the room protocol beside another implementation, GRAPHS=10000 random rooms'
 	@echo 'make fuzz        every fuzz target for FUZZ_SECONDS=60'
 	@echo 'make lint        warnings, static analysis, format, floors, callers'
 	@echo 'make bench       print the figures of this machine'

@@ -56,8 +56,11 @@ static const char *
 join_rule_of(const Auth *auth)
 {
     const Pdu *rules = find_state(auth->state, "m.room.join_rules", "");
-    const char *rule = rules != NULL ? json_get_string(rules->content, "join_rule") : NULL;
-    return rule != NULL ? rule : "invite";
+    const cJSON *rule = rules != NULL ? json_object_get(rules->content, "join_rule") : NULL;
+    if (rule == NULL)
+        return "invite";
+    /* Of another type: a rule that nobody meets. */
+    return cJSON_IsString(rule) ? cJSON_GetStringValue(rule) : "";
 }
 
 static gboolean
@@ -652,6 +655,10 @@ event_auth_check_own(const Pdu *pdu, const Pdu *create, const GPtrArray *auth_ev
     if (strcmp(pdu->type, "m.room.create") != 0 &&
         check_selection(&auth, auth_events, rejected_event_ids) == AUTH_REJECT)
         return AUTH_REJECT;
+    /* Before version 12 the create event must be named, not only be known. */
+    if (strcmp(pdu->type, "m.room.create") != 0 && !pdu->version->room_id_is_create_hash &&
+        find_state(auth_events, "m.room.create", "") == NULL)
+        return reject(&auth, "rule 2.4: no m.room.create among the auth events");
     return event_auth_check(pdu, create, auth_events, ret_reason);
 }
 

@@ -148,7 +148,7 @@ static const Case cases[] = {
     {{"@alice:one.example|m.room.join_rules||{'join_rule':'private'}", BOB_INVITED},
      BOB_JOINED,
      "rule 5.3.7"},
-    {{"@alice:one.example|m.room.join_rules||{'join_rule':5}"}, BOB_JOINED, "rule 5.3.4"},
+    {{"@alice:one.example|m.room.join_rules||{'join_rule':5}"}, BOB_JOINED, "rule 5.3.7"},
     /* 5.4.2 to 5.4.5 */
     {{PUBLIC},
      "@bob:one.example|m.room.member|@carol:two.example|{'membership':'invite'}",
