@@ -59,8 +59,6 @@ state_event(Request *request, const char *state_key, GError **error)
     const char *format = request_query(request, "format");
     g_auto(RoomAccess) access = {0};
     g_autoptr(Pdu) pdu = NULL;
-    g_autoptr(RoomEvent) event = NULL;
-    g_autoptr(Pdu) redacted = NULL;
     g_autoptr(GString) body = g_string_new(NULL);
 
     if (!room_access(request, room_id, &access, error) ||
@@ -77,14 +75,7 @@ state_event(Request *request, const char *state_key, GError **error)
             return NULL;
         return response_json(200, g_steal_pointer(&body));
     }
-    if (!rooms_event(server->rooms, room_id, pdu->event_id, &event, error))
-        return NULL;
-    if (event != NULL && event->redaction_id != NULL) {
-        redacted = pdu_redacted(pdu, error);
-        if (redacted == NULL)
-            return NULL;
-    }
-    pdu_content_json(redacted != NULL ? redacted : pdu, body);
+    pdu_content_json(pdu, body);
     return response_json(200, g_steal_pointer(&body));
 }
 

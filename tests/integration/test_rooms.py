@@ -363,6 +363,8 @@ class Rooms(unittest.TestCase):
         room_id = self.nora.create_room(invite=[self.sara.user_id])
         self.sara.wait_invited(room_id)
         self.sara.leave(room_id)
+        self.sara.sync_until(lambda answer: room_id in answer.get("rooms", {}).get("leave", {}))
+        self.assertNotIn(room_id, self.sara.sync().get("rooms", {}).get("leave", {}))
         self.refused(404, "M_NOT_FOUND", self.sara.join, room_id)
         self.assertEqual(state_of(self.nora, room_id, "m.room.member", self.sara.user_id)["membership"], "leave")
 
@@ -387,10 +389,8 @@ class Rooms(unittest.TestCase):
         room_id = self.nora.create_room(invite=[self.sara.user_id])
         self.sara.wait_invited(room_id)
         self.nora.post(f"rooms/{quote(room_id)}/kick", {"user_id": self.sara.user_id})
-        deadline = time.monotonic() + 20
-        while room_id in self.sara.get("sync").get("rooms", {}).get("invite", {}):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.1)
+        self.sara.sync_until(lambda answer: room_id in answer.get("rooms", {}).get("leave", {}))
+        self.assertNotIn(room_id, self.sara.get("sync")["rooms"]["invite"])
 
     def test_members_of_one_room_come_into_another(self):
         hall = self.both_in()
