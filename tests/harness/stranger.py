@@ -47,6 +47,8 @@ FEDERATION = [
     ("GET", f"/_matrix/federation/v1/state/{ROOM}?event_id={EVENT}", False),
     ("GET", f"/_matrix/federation/v1/state_ids/{ROOM}?event_id={EVENT}", False),
     ("GET", f"/_matrix/federation/v1/timestamp_to_event/{ROOM}?ts=0&dir=f", False),
+    ("GET", "/_matrix/federation/v1/version", False),
+    ("GET", "/_matrix/key/v2/server", False),
     ("POST", "/_matrix/key/v2/query", True),
     ("GET", "/_matrix/key/v2/query/{self}", False),
     ("GET", f"/_matrix/federation/v1/hierarchy/{ROOM}", False),
