@@ -17,8 +17,10 @@ const JsonLimits json_limits_event = {64 * 1024, 100, 32 * 1024, FALSE};
 const JsonLimits json_limits_request = {1024 * 1024, 100, 256 * 1024, TRUE};
 const JsonLimits json_limits_content = {1024 * 1024, 100, 256 * 1024, FALSE};
 const JsonLimits json_limits_keys = {4 * 1024 * 1024, 100, 512 * 1024, FALSE};
-const JsonLimits json_limits_transaction = {16 * 1024 * 1024, 108, 2 * 1024 * 1024, FALSE};
-const JsonLimits json_limits_response = {64 * 1024 * 1024, 108, 8 * 1024 * 1024, FALSE};
+const JsonLimits json_limits_event_lax = {64 * 1024, 100, 32 * 1024, FALSE, TRUE};
+const JsonLimits json_limits_member = {1024 * 1024, 108, 256 * 1024, FALSE, TRUE};
+const JsonLimits json_limits_transaction = {16 * 1024 * 1024, 108, 2 * 1024 * 1024, FALSE, TRUE};
+const JsonLimits json_limits_response = {64 * 1024 * 1024, 108, 8 * 1024 * 1024, FALSE, TRUE};
 
 /* ---- the strict reader: one pass, no recursion, nothing kept but the open brackets ---- */
 
@@ -31,6 +33,13 @@ typedef enum {
     EXPECT_COMMA_OR_END,
 } Expect;
 
+/* A number without canonical form: which of the text's numbers it is, and where. */
+typedef struct {
+    guint ordinal;
+    gsize at;
+    gsize length;
+} RawNumber;
+
 typedef struct {
     const guint8 *bytes;
     gsize length;
@@ -39,6 +48,8 @@ typedef struct {
     guint values;
     guint depth;
     char open[DEPTH_CEILING]; /* '{' or '[' */
+    guint numbers;
+    GArray *raw_numbers; /* RawNumber; NULL: not kept */
     GError **error;
 } Scan;
 
@@ -181,6 +192,28 @@ scan_peek(const Scan *scan, const char *any_of)
            strchr(any_of, scan->bytes[scan->at]) != NULL;
 }
 
+static gboolean
+scan_is_finite(const Scan *scan, gsize start)
+{
+    char text[NUMBER_LENGTH_MAX + 1];
+    gsize length = scan->at - start;
+    memcpy(text, scan->bytes + start, length);
+    text[length] = '\0';
+    return isfinite(g_ascii_strtod(text, NULL));
+}
+
+/* Behind a number that canonical JSON does not have. */
+static gboolean
+scan_keep_raw(Scan *scan, gsize start)
+{
+    RawNumber raw = {scan->numbers, start, scan->at - start};
+    if (!scan_is_finite(scan, start))
+        return scan_fail(scan, JSON_ERROR_NUMBER, "a number out of range");
+    g_array_append_val(scan->raw_numbers, raw);
+    scan->numbers++;
+    return TRUE;
+}
+
 /* At '-' or a digit. */
 static gboolean
 scan_number(Scan *scan)
@@ -212,23 +245,21 @@ scan_number(Scan *scan)
     gsize length = scan->at - start;
     if (length > NUMBER_LENGTH_MAX)
         return scan_fail(scan, JSON_ERROR_NUMBER, "a number of too many digits");
-    if (!whole) {
-        if (!scan->limits->floats)
-            return scan_fail(scan, JSON_ERROR_NUMBER, "a number with fraction or exponent");
-        char text[NUMBER_LENGTH_MAX + 1];
-        memcpy(text, scan->bytes + start, length);
-        text[length] = '\0';
-        if (!isfinite(g_ascii_strtod(text, NULL)))
-            return scan_fail(scan, JSON_ERROR_NUMBER, "a number out of range");
-        return TRUE;
-    }
+    gint64 value = 0; /* 16 digits fit */
+    for (gsize i = 0; whole && i < digits && i < 17; i++)
+        value = value * 10 + (scan->bytes[digits_at + i] - '0');
+    gboolean large = whole && (digits > 16 || value > JSON_INTEGER_MAX);
+    if (scan->raw_numbers != NULL && (!whole || large || (negative && zero)))
+        return scan_keep_raw(scan, start);
+    if (!whole && !scan->limits->floats)
+        return scan_fail(scan, JSON_ERROR_NUMBER, "a number with fraction or exponent");
+    if (!whole && !scan_is_finite(scan, start))
+        return scan_fail(scan, JSON_ERROR_NUMBER, "a number out of range");
     if (negative && zero && !scan->limits->floats)
         return scan_fail(scan, JSON_ERROR_NUMBER, "a negative zero");
-    gint64 value = 0; /* 16 digits fit */
-    for (gsize i = 0; i < digits && i < 17; i++)
-        value = value * 10 + (scan->bytes[digits_at + i] - '0');
-    if (digits > 16 || value > JSON_INTEGER_MAX)
+    if (large)
         return scan_fail(scan, JSON_ERROR_NUMBER, "an integer outside +-(2^53-1)");
+    scan->numbers++;
     return TRUE;
 }
 
@@ -369,6 +400,32 @@ tree_has_double(const cJSON *value)
     return FALSE;
 }
 
+typedef struct {
+    const char *bytes;
+    const GArray *raw_numbers;
+    guint next; /* of them */
+    guint numbers;
+} RawNumbers;
+
+/* The tree has its numbers in the order of the text.  Recursion is bounded by the depth limit. */
+static void
+put_raw_numbers(RawNumbers *raw, cJSON *value)
+{
+    if (cJSON_IsNumber(value) && raw->next < raw->raw_numbers->len) {
+        const RawNumber *number = &g_array_index(raw->raw_numbers, RawNumber, raw->next);
+        if (number->ordinal == raw->numbers++) {
+            char *text = cJSON_malloc(number->length + 1);
+            memcpy(text, raw->bytes + number->at, number->length);
+            text[number->length] = '\0';
+            value->type = (value->type & ~0xFF) | cJSON_Raw;
+            value->valuestring = text;
+            raw->next++;
+        }
+    }
+    for (cJSON *child = value->child; child != NULL; child = child->next)
+        put_raw_numbers(raw, child);
+}
+
 cJSON *
 json_parse(const char *bytes, gsize length, const JsonLimits *limits, GError **error)
 {
@@ -378,8 +435,13 @@ json_parse(const char *bytes, gsize length, const JsonLimits *limits, GError **e
                     limits->bytes_max);
         return NULL;
     }
-    Scan scan = {
-        .bytes = (const guint8 *)bytes, .length = length, .limits = limits, .error = error};
+    g_autoptr(GArray) raw_numbers =
+        limits->raw_numbers ? g_array_new(FALSE, FALSE, sizeof(RawNumber)) : NULL;
+    Scan scan = {.bytes = (const guint8 *)bytes,
+                 .length = length,
+                 .limits = limits,
+                 .raw_numbers = raw_numbers,
+                 .error = error};
     if (!scan_all(&scan))
         return NULL;
 
@@ -392,6 +454,8 @@ json_parse(const char *bytes, gsize length, const JsonLimits *limits, GError **e
         g_set_error_literal(error, JSON_ERROR, JSON_ERROR_DUPLICATE, "a key twice in one object");
         return NULL;
     }
+    if (raw_numbers != NULL && raw_numbers->len > 0)
+        put_raw_numbers(&(RawNumbers){bytes, raw_numbers, 0, 0}, tree);
     return g_steal_pointer(&tree);
 }
 
@@ -514,6 +578,9 @@ append_value(GString *out, const cJSON *value, gboolean fractions, GError **erro
     case cJSON_String:
         json_append_string(out, value->valuestring);
         return TRUE;
+    case cJSON_Raw:
+        g_string_append(out, value->valuestring);
+        return TRUE;
     case cJSON_Array:
         g_string_append_c(out, '[');
         for (const cJSON *item = value->child; item != NULL; item = item->next) {
@@ -603,6 +670,12 @@ json_get_array(const cJSON *object, const char *key)
 {
     const cJSON *value = json_object_get(object, key);
     return cJSON_IsArray(value) ? value : NULL;
+}
+
+const char *
+json_number_text(const cJSON *value)
+{
+    return cJSON_IsRaw(value) ? value->valuestring : NULL;
 }
 
 gboolean

@@ -35,12 +35,19 @@ typedef struct {
     guint depth_max;  /* nesting of objects and arrays */
     guint values_max; /* objects, arrays, strings, numbers, literals and keys, all together */
     gboolean floats;  /* TRUE: fractions and exponents pass (client bodies that are not events) */
+    /* TRUE: every finite number passes, and one that canonical JSON does not have (a fraction, an
+     * exponent, -0, beyond 2^53-1) is kept as the text that it was: see json_number_text().  Events
+     * of room versions 1 to 5 hold such numbers, and their hashes cover that text. */
+    gboolean raw_numbers;
 } JsonLimits;
 
-extern const JsonLimits json_limits_event;       /* 64 KiB: a PDU, or the content of an event */
-extern const JsonLimits json_limits_request;     /* 1 MiB: an ordinary client request body */
-extern const JsonLimits json_limits_content;     /* the same without floats: an event's content */
-extern const JsonLimits json_limits_keys;        /* 4 MiB: key uploads, to-device maps */
+extern const JsonLimits json_limits_event;     /* 64 KiB: a PDU, or the content of an event */
+extern const JsonLimits json_limits_event_lax; /* the same with raw numbers: any version's PDU */
+extern const JsonLimits json_limits_request;   /* 1 MiB: an ordinary client request body */
+extern const JsonLimits json_limits_content;   /* the same without floats: an event's content */
+extern const JsonLimits json_limits_keys;      /* 4 MiB: key uploads, to-device maps */
+/* What partners send may hold events of any room version: with raw numbers. */
+extern const JsonLimits json_limits_member;      /* 1 MiB: the body of send_join, invite and kin */
 extern const JsonLimits json_limits_transaction; /* 16 MiB: 50 PDUs and 100 EDUs */
 extern const JsonLimits json_limits_response;    /* 64 MiB: a send_join answer from a partner */
 
@@ -50,7 +57,8 @@ extern const JsonLimits json_limits_response;    /* 64 MiB: a send_join answer f
 cJSON *json_parse(const char *bytes, gsize length, const JsonLimits *limits, GError **error);
 
 /* Canonical JSON of @value: keys in byte order, no blanks, shortest escapes, integers only.
- * NULL with JSON_ERROR_NUMBER when a number has no canonical form. */
+ * NULL with JSON_ERROR_NUMBER when a number has no canonical form.  A number that was read under
+ * JsonLimits.raw_numbers is written as its text: who wants only canonical ones reads without. */
 GBytes *json_canonical(const cJSON *value, GError **error);
 
 /* The same, appended to @out: for splicing a value into an answer. FALSE leaves @out as it was. */
@@ -74,6 +82,9 @@ const cJSON *json_object_get(const cJSON *object, const char *key);
 const char *json_get_string(const cJSON *object, const char *key);
 const cJSON *json_get_object(const cJSON *object, const char *key);
 const cJSON *json_get_array(const cJSON *object, const char *key);
+/* The text of a number that was read under JsonLimits.raw_numbers and has no canonical form; NULL
+ * for any other value.  The other look-ups do not take it for a number. */
+const char *json_number_text(const cJSON *value);
 gboolean json_get_boolean(const cJSON *object, const char *key, gboolean otherwise);
 /* TRUE and *ret_value set only for a whole number within +-(2^53-1). */
 gboolean json_get_integer(const cJSON *object, const char *key, gint64 *ret_value);

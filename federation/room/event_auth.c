@@ -89,7 +89,7 @@ check_create(const Auth *auth)
         return reject(auth, "rule 1.3: unknown room version");
     if (strcmp(version_id, auth->version->id) != 0)
         return reject(auth, "rule 1.3: the create event is of another room version");
-    if (!auth->version->creator_is_sender && json_get_string(pdu->content, "creator") == NULL)
+    if (!auth->version->creator_is_sender && json_object_get(pdu->content, "creator") == NULL)
         return reject(auth, "rule 1.4: a create event names its creator");
     if (!auth->version->additional_creators || additional == NULL)
         return AUTH_ALLOW;
@@ -551,16 +551,33 @@ check_power_levels(const Auth *auth)
     return check_users(auth, before, power);
 }
 
-/* ---- all rules ---- */
+/* ---- what old versions ask besides ---- */
+
+/* Versions 1 and 2, rule 11: later versions let it pass and ask when it is carried out. */
+static AuthVerdict
+check_redaction(const Auth *auth)
+{
+    const Pdu *pdu = auth->pdu;
+    return may(auth, pdu->sender, POWER_ACTION_REDACT) ||
+                   identifier_same_server(pdu->event_id, pdu->redacts)
+               ? AUTH_ALLOW
+               : reject(auth, "rule 11 of versions 1 and 2: the sender may not redact, and the "
+                              "redacted event is of another server");
+}
+
+/* Versions 1 to 5, rule 4. */
 
 static AuthVerdict
 check_aliases(const Auth *auth)
 {
     if (auth->pdu->state_key == NULL ||
         g_strcmp0(identifier_server(auth->pdu->sender), auth->pdu->state_key) != 0)
-        return reject(auth, "aliases are set for the sender's own server alone");
+        return reject(auth, "rule 4 of versions 1 to 5: aliases are set for the sender's own "
+                            "server alone");
     return AUTH_ALLOW;
 }
+
+/* ---- all rules ---- */
 
 /* Rules 6 to 11: everything but create and member events. */
 static AuthVerdict
@@ -582,6 +599,8 @@ check_other(const Auth *auth)
         return reject(auth, "rule 9: the state_key is another user's id");
     if (strcmp(pdu->type, "m.room.power_levels") == 0)
         return check_power_levels(auth);
+    if (auth->version->redaction_rule && strcmp(pdu->type, "m.room.redaction") == 0)
+        return check_redaction(auth);
     return AUTH_ALLOW;
 }
 
@@ -639,6 +658,9 @@ check_selection(const Auth *auth, const GPtrArray *auth_events,
         if (strcmp(event->room_id, auth->pdu->room_id) != 0)
             return reject(auth, "rule 3.5: an auth event of another room");
     }
+    /* Where it is selected at all, the create event is the first of the keys. */
+    if (!auth->version->room_id_is_create_hash && !taken[0])
+        return reject(auth, "rule 3.4: no create event among the auth events");
     return AUTH_ALLOW;
 }
 

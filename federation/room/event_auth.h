@@ -1,7 +1,8 @@
 /* federation/room/event_auth.h: the authorisation rules, per room version.
  * For federation/ and server/.  Pure: no database, network or clock; the caller hands in every
  * event needed.  Source: Matrix v1.19, rooms/v12.md, "Authorisation rules" (whose numbers the
- * reasons bear); server-server API, "Auth events selection". */
+ * reasons bear for all versions; rule 3.4 is one of versions 1 to 11 alone); server-server API,
+ * "Auth events selection". */
 #pragma once
 
 #include "federation/room/pdu.h"

@@ -25,13 +25,29 @@ typedef struct {
 } PduRecord;
 
 /* Twice the size of an event: blanks and escapes that its canonical form does not have may pass. */
-static const JsonLimits limits_received = {2 * PDU_BYTES_MAX, 100, PDU_BYTES_MAX, FALSE};
+static const JsonLimits limits_strict = {2 * PDU_BYTES_MAX, 100, PDU_BYTES_MAX, FALSE, FALSE};
+static const JsonLimits limits_lax = {2 * PDU_BYTES_MAX, 100, PDU_BYTES_MAX, FALSE, TRUE};
+
+static const JsonLimits *
+limits_of(const RoomVersion *version)
+{
+    return version->canonical_json_strict ? &limits_strict : &limits_lax;
+}
 
 static gboolean
 fail_format(GError **error, const char *sentence)
 {
     g_set_error_literal(error, PDU_ERROR, PDU_ERROR_FORMAT, sentence);
     return FALSE;
+}
+
+static gboolean
+fail_references(const RoomVersion *version, GError **error)
+{
+    return fail_format(error, version->reference_pairs
+                                  ? "'prev_events' and 'auth_events' must be lists of pairs of an "
+                                    "event id and its hashes"
+                                  : "'prev_events' and 'auth_events' must be lists of event ids");
 }
 
 static gboolean
@@ -75,9 +91,22 @@ members_of(const Pdu *pdu)
 
 /* ---- reading ---- */
 
-/* The strings of @array, borrowed; FALSE if any entry is no string. */
+/* The event id in an entry of prev_events or auth_events; NULL if it has none. */
+static const char *
+referenced_id(const RoomVersion *version, const cJSON *item)
+{
+    if (version->reference_pairs) {
+        if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) != 2 ||
+            !cJSON_IsObject(item->child->next))
+            return NULL;
+        item = item->child;
+    }
+    return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+/* The event ids of @array, borrowed; FALSE if any entry has none. */
 static gboolean
-read_ids(const cJSON *array, const char ***ret_ids, guint *ret_count)
+read_ids(const RoomVersion *version, const cJSON *array, const char ***ret_ids, guint *ret_count)
 {
     guint count = (guint)cJSON_GetArraySize(array), i = 0;
     g_autofree const char **ids = g_new0(const char *, count + 1);
@@ -85,13 +114,26 @@ read_ids(const cJSON *array, const char ***ret_ids, guint *ret_count)
 
     cJSON_ArrayForEach(item, array)
     {
-        if (!cJSON_IsString(item))
+        ids[i] = referenced_id(version, item);
+        if (ids[i++] == NULL)
             return FALSE;
-        ids[i++] = item->valuestring;
     }
     *ret_ids = g_steal_pointer(&ids);
     *ret_count = count;
     return TRUE;
+}
+
+/* A whole number of 64 bits: old versions let depths pass that are above 2^53. */
+static gboolean
+read_integer(const cJSON *json, const char *key, gint64 *ret_value, GError **error)
+{
+    const char *text = json_number_text(json_object_get(json, key));
+    if (text == NULL)
+        return json_require_integer(json, key, ret_value, error);
+    if (g_ascii_string_to_signed(text, 10, G_MININT64, G_MAXINT64, ret_value, NULL))
+        return TRUE;
+    g_set_error(error, PDU_ERROR, PDU_ERROR_FORMAT, "'%s' must be an integer of 64 bits", key);
+    return FALSE;
 }
 
 /* The fields of a Pdu out of its tree. Types are checked; what their values may be is not. */
@@ -110,17 +152,17 @@ read_fields(PduRecord *record, GError **error)
         return FALSE;
     pdu->content = json_require_object(json, "content", error);
     if (pdu->content == NULL ||
-        !json_require_integer(json, "origin_server_ts", &pdu->origin_server_ts, error) ||
-        !json_require_integer(json, "depth", &pdu->depth, error))
+        !read_integer(json, "origin_server_ts", &pdu->origin_server_ts, error) ||
+        !read_integer(json, "depth", &pdu->depth, error))
         return FALSE;
     if (state_key != NULL && !cJSON_IsString(state_key))
         return fail_format(error, "'state_key' must be a string");
     pdu->state_key = state_key != NULL ? state_key->valuestring : NULL;
-    if (!read_ids(json_get_array(json, "prev_events"), &record->prev_events,
+    if (!read_ids(pdu->version, json_get_array(json, "prev_events"), &record->prev_events,
                   &pdu->prev_event_count) ||
-        !read_ids(json_get_array(json, "auth_events"), &record->auth_events,
+        !read_ids(pdu->version, json_get_array(json, "auth_events"), &record->auth_events,
                   &pdu->auth_event_count))
-        return fail_format(error, "'prev_events' and 'auth_events' must be lists of event ids");
+        return fail_references(pdu->version, error);
     pdu->prev_events = record->prev_events;
     pdu->auth_events = record->auth_events;
     pdu->room_id = json_get_string(json, "room_id");
@@ -173,13 +215,26 @@ check_room_id(const Pdu *pdu, GError **error)
            fail_format(error, "'room_id' must be a room id with a server name");
 }
 
+/* Versions 1 and 2: its maker chose it. */
+static gboolean
+check_event_id(const Pdu *pdu, GError **error)
+{
+    const char *event_id = json_get_string(pdu->json, "event_id");
+    const char *server = identifier_server(event_id);
+    if (pdu->version->event_id_format != EVENT_ID_CHOSEN)
+        return TRUE;
+    if (event_id != NULL && strlen(event_id) > PDU_FIELD_BYTES_MAX)
+        return fail_too_large(error, "'event_id' is longer than 255 bytes");
+    return (event_id != NULL && event_id[0] == '$' && server != NULL &&
+            identifier_server_name_valid(server)) ||
+           fail_format(error, "'event_id' must be an event id with a server name");
+}
+
 /* What read_fields() has left unasked of an event from outside. */
 static gboolean
 check_fields(const Pdu *pdu, GError **error)
 {
     const RoomVersion *version = pdu->version;
-    if (version->reference_pairs || version->event_id_format == EVENT_ID_CHOSEN)
-        return fail_format(error, "events of this room version are not supported");
     if (strlen(pdu->type) > PDU_FIELD_BYTES_MAX)
         return fail_too_large(error, "'type' is longer than 255 bytes");
     if (pdu->state_key != NULL && strlen(pdu->state_key) > PDU_FIELD_BYTES_MAX)
@@ -192,13 +247,13 @@ check_fields(const Pdu *pdu, GError **error)
         return fail_format(error, "'depth' is out of range");
     if (json_get_array(pdu->json, "prev_events") == NULL ||
         json_get_array(pdu->json, "auth_events") == NULL)
-        return fail_format(error, "'prev_events' and 'auth_events' must be lists of event ids");
+        return fail_references(version, error);
     if (json_get_string(json_get_object(pdu->json, "hashes"), "sha256") == NULL)
         return fail_format(error, "'hashes' must be an object with 'sha256'");
     return check_ids(pdu->prev_events, pdu->prev_event_count, PDU_PREV_EVENTS_MAX, error) &&
            check_ids(pdu->auth_events, pdu->auth_event_count, PDU_AUTH_EVENTS_MAX, error) &&
            check_signatures(json_get_object(pdu->json, "signatures"), error) &&
-           check_room_id(pdu, error);
+           check_room_id(pdu, error) && check_event_id(pdu, error);
 }
 
 static gsize
@@ -229,16 +284,30 @@ record_new(const RoomVersion *version, GBytes *bytes, cJSON *json)
 }
 
 static char *
-reference_hash_id(const Pdu *pdu)
+reference_hash(const Pdu *pdu, Base64Alphabet alphabet)
 {
     g_autoptr(GString) redacted = g_string_sized_new(1024);
     guint8 hash[crypto_hash_sha256_BYTES];
     pdu_redact_append(redacted, pdu->version, pdu->type, members_of(pdu), pdu->content, FALSE);
     crypto_hash_sha256(hash, (const guint8 *)redacted->str, redacted->len);
-    g_autofree char *text = unpadded_base64_encode(
-        hash, sizeof hash,
-        pdu->version->event_id_format == EVENT_ID_HASH ? BASE64_STANDARD : BASE64_URL_SAFE);
-    return g_strconcat("$", text, NULL);
+    return unpadded_base64_encode(hash, sizeof hash, alphabet);
+}
+
+char *
+pdu_reference_hash(const Pdu *pdu)
+{
+    return reference_hash(pdu, BASE64_STANDARD);
+}
+
+static char *
+event_id_of(const Pdu *pdu)
+{
+    EventIdFormat format = pdu->version->event_id_format;
+    if (format == EVENT_ID_CHOSEN)
+        return g_strdup(json_get_string(pdu->json, "event_id"));
+    g_autofree char *hash =
+        reference_hash(pdu, format == EVENT_ID_HASH ? BASE64_STANDARD : BASE64_URL_SAFE);
+    return g_strconcat("$", hash, NULL);
 }
 
 static void
@@ -257,7 +326,8 @@ set_event_id(PduRecord *record, char *event_id)
 /* The canonical form of @json without "unsigned"; consumes @json and hands back a tree in that
  * order. */
 static cJSON *
-canonicalise(cJSON *json, const char *raw, gsize raw_length, GBytes **ret_bytes, GError **error)
+canonicalise(const RoomVersion *version, cJSON *json, const char *raw, gsize raw_length,
+             GBytes **ret_bytes, GError **error)
 {
     static const char *const dropped[] = {"unsigned", NULL};
     g_autoptr(cJSON) tree = json;
@@ -277,7 +347,7 @@ canonicalise(cJSON *json, const char *raw, gsize raw_length, GBytes **ret_bytes,
     gsize length = 0;
     const char *text = g_bytes_get_data(bytes, &length);
     if (length != raw_length || memcmp(text, raw, length) != 0) {
-        cJSON *sorted = json_parse(text, length, &limits_received, error);
+        cJSON *sorted = json_parse(text, length, limits_of(version), error);
         if (sorted == NULL)
             return NULL;
         cJSON_Delete(tree);
@@ -291,7 +361,7 @@ Pdu *
 pdu_from_json(const RoomVersion *version, const char *bytes, gsize length, GError **error)
 {
     g_autoptr(GBytes) canonical = NULL;
-    cJSON *tree = json_parse(bytes, length, &limits_received, error);
+    cJSON *tree = json_parse(bytes, length, limits_of(version), error);
     if (tree == NULL)
         return NULL;
     if (!cJSON_IsObject(tree)) {
@@ -299,7 +369,7 @@ pdu_from_json(const RoomVersion *version, const char *bytes, gsize length, GErro
         fail_format(error, "an event is an object");
         return NULL;
     }
-    tree = canonicalise(tree, bytes, length, &canonical, error);
+    tree = canonicalise(version, tree, bytes, length, &canonical, error);
     if (tree == NULL)
         return NULL;
 
@@ -311,7 +381,7 @@ pdu_from_json(const RoomVersion *version, const char *bytes, gsize length, GErro
         pdu_unref(&record->pdu);
         return NULL;
     }
-    set_event_id(record, reference_hash_id(&record->pdu));
+    set_event_id(record, event_id_of(&record->pdu));
     return &record->pdu;
 }
 
@@ -332,7 +402,7 @@ pdu_from_trusted_bytes(const RoomVersion *version, const char *event_id, GBytes 
 {
     gsize length = 0;
     const char *text = g_bytes_get_data(bytes, &length);
-    cJSON *tree = json_parse(text, length, &limits_received, error);
+    cJSON *tree = json_parse(text, length, limits_of(version), error);
     if (tree == NULL) {
         g_prefix_error(error, "stored event %s: ", event_id);
         return NULL;

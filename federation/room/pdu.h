@@ -54,7 +54,7 @@ typedef enum {
 Pdu *pdu_from_json(const RoomVersion *version, const char *bytes, gsize length, GError **error);
 
 /* The same, out of a tree that json_parse() made without floats: an entry of "pdus" in a
- * transaction. */
+ * transaction.  Read with raw numbers, it may be of any version. */
 Pdu *pdu_from_value(const RoomVersion *version, const cJSON *value, GError **error);
 
 /* An event out of our own database: @bytes as Pdu.bytes had them, @event_id as it was.  Checks
@@ -77,6 +77,10 @@ gsize pdu_memory_size(const Pdu *pdu);
 /* The event as its room version's redaction leaves it; the same event id.  Its signatures and
  * hashes stay.  NULL only if memory is damaged (with @error). */
 Pdu *pdu_redacted(const Pdu *pdu, GError **error);
+
+/* The SHA-256 reference hash in unpadded base64 (g_free): what versions 1 and 2 put beside the id
+ * in prev_events and auth_events. */
+char *pdu_reference_hash(const Pdu *pdu);
 
 /* Is "hashes.sha256" the hash of the rest? If not, the event was redacted on its way (or
  * changed): go on with pdu_redacted(). */

@@ -7,13 +7,38 @@
 #include "federation/room/pdu_redact.h"
 #include "identity/unpadded_base64.h"
 
+/* "$id", or ["$id",{"sha256":"hash"}]. */
 static cJSON *
-id_list(const char *const *ids)
+reference(const RoomVersion *version, const char *id, const char *hash)
+{
+    if (!version->reference_pairs)
+        return cJSON_CreateString(id);
+    cJSON *pair = cJSON_CreateArray();
+    cJSON *hashes = cJSON_CreateObject();
+    if (hash != NULL)
+        cJSON_AddItemToObject(hashes, "sha256", cJSON_CreateString(hash));
+    cJSON_AddItemToArray(pair, cJSON_CreateString(id));
+    cJSON_AddItemToArray(pair, hashes);
+    return pair;
+}
+
+static cJSON *
+reference_list(const RoomVersion *version, const char *const *ids, const char *const *hashes)
 {
     cJSON *list = cJSON_CreateArray();
     for (guint i = 0; ids != NULL && ids[i] != NULL; i++)
-        cJSON_AddItemToArray(list, cJSON_CreateString(ids[i]));
+        cJSON_AddItemToArray(list, reference(version, ids[i], hashes != NULL ? hashes[i] : NULL));
     return list;
+}
+
+/* A cJSON number is a double: what is above 2^53 goes in as text. */
+static cJSON *
+integer(gint64 value)
+{
+    if (ABS(value) <= JSON_INTEGER_MAX)
+        return cJSON_CreateNumber((double)value);
+    g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT, value);
+    return cJSON_CreateRaw(text);
 }
 
 /* The template's tree.  Without a redaction's copy of it, the content is borrowed. */
@@ -33,16 +58,19 @@ template_tree(const RoomVersion *version, const PduTemplate *template)
     }
     if (template->redacts != NULL && !in_content)
         cJSON_AddItemToObject(event, "redacts", cJSON_CreateString(template->redacts));
+    if (template->event_id != NULL && version->event_id_format == EVENT_ID_CHOSEN)
+        cJSON_AddItemToObject(event, "event_id", cJSON_CreateString(template->event_id));
     if (template->room_id != NULL)
         cJSON_AddItemToObject(event, "room_id", cJSON_CreateString(template->room_id));
     if (template->state_key != NULL)
         cJSON_AddItemToObject(event, "state_key", cJSON_CreateString(template->state_key));
     cJSON_AddItemToObject(event, "type", cJSON_CreateString(template->type));
     cJSON_AddItemToObject(event, "sender", cJSON_CreateString(template->sender));
-    cJSON_AddItemToObject(event, "prev_events", id_list(template->prev_events));
-    cJSON_AddItemToObject(event, "auth_events", id_list(template->auth_events));
-    cJSON_AddItemToObject(
-        event, "depth", cJSON_CreateNumber((double)CLAMP(template->depth, 0, version->depth_max)));
+    cJSON_AddItemToObject(event, "prev_events",
+                          reference_list(version, template->prev_events, template->prev_hashes));
+    cJSON_AddItemToObject(event, "auth_events",
+                          reference_list(version, template->auth_events, template->auth_hashes));
+    cJSON_AddItemToObject(event, "depth", integer(CLAMP(template->depth, 0, version->depth_max)));
     cJSON_AddItemToObject(event, "origin_server_ts",
                           cJSON_CreateNumber((double)template->origin_server_ts));
     return event;
@@ -101,7 +129,9 @@ pdu_build_from_value(const RoomVersion *version, const cJSON *template, const Pd
                             "the event is larger than 65536 bytes");
         return NULL;
     }
-    g_autoptr(cJSON) tree = json_parse(bytes, length, &json_limits_event, error);
+    g_autoptr(cJSON) tree = json_parse(
+        bytes, length, version->canonical_json_strict ? &json_limits_event : &json_limits_event_lax,
+        error);
     const char *type = tree != NULL ? json_require_string(tree, "type", error) : NULL;
     const cJSON *content = type != NULL ? json_require_object(tree, "content", error) : NULL;
     if (content == NULL)

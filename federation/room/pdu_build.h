@@ -12,10 +12,15 @@ typedef struct {
     const char *state_key; /* NULL: a message event */
     const char *sender;
     const cJSON *content;
-    const char *redacts;            /* of m.room.redaction; put where the version keeps it */
+    const char *event_id; /* "$opaque:server" in versions 1 and 2; not looked at in others */
+    const char *redacts;  /* of m.room.redaction; put where the version keeps it */
     const char *const *prev_events; /* NULL-terminated; NULL: none */
     const char *const *auth_events; /* NULL-terminated; NULL: none */
-    gint64 depth;                   /* brought down to the version's maximum */
+    /* Versions 1 and 2: the pdu_reference_hash() of each event above.  NULL: the pairs bear none.
+     */
+    const char *const *prev_hashes;
+    const char *const *auth_hashes;
+    gint64 depth; /* brought down to the version's maximum */
     gint64 origin_server_ts;
 } PduTemplate;
 

@@ -1,6 +1,6 @@
 #include "federation/room/power_levels.h"
 
-#include <stdlib.h>
+#include <math.h>
 #include <string.h>
 
 #include "federation/room/identifier.h"
@@ -25,14 +25,14 @@ power_at_least(Power power, gint64 level)
     return power.infinite || power.level >= level;
 }
 
-/* Old versions take "50" and " +50 " for 50; a level that is neither counts as absent. */
+/* Versions 1 to 9 take "50" and " +50 " for 50; a level that is neither counts as absent.  What 64
+ * bits do not hold becomes the largest or smallest that they do. */
 static gboolean
 numeric_string(const char *text, gint64 *ret_level)
 {
     char *end = NULL;
     gint64 level = g_ascii_strtoll(text, &end, 10);
-    if (end == text || level > G_GINT64_CONSTANT(9007199254740991) ||
-        level < -G_GINT64_CONSTANT(9007199254740991))
+    if (end == text)
         return FALSE;
     while (g_ascii_isspace(*end))
         end++;
@@ -40,6 +40,19 @@ numeric_string(const char *text, gint64 *ret_level)
         return FALSE;
     *ret_level = level;
     return TRUE;
+}
+
+/* A number that canonical JSON does not have (rooms/v1: "accept values as floats"): cut off at the
+ * point. */
+static gint64
+number_text_level(const char *text)
+{
+    if (text[strspn(text, "-0123456789")] == '\0')
+        return g_ascii_strtoll(text, NULL, 10);
+    double level = trunc(g_ascii_strtod(text, NULL));
+    if (level >= 9223372036854775808.0)
+        return G_MAXINT64;
+    return level <= -9223372036854775808.0 ? G_MININT64 : (gint64)level;
 }
 
 gboolean
@@ -50,6 +63,10 @@ power_value(const RoomVersion *version, const cJSON *value, gint64 *ret_level)
         if ((double)level != value->valuedouble)
             return FALSE;
         *ret_level = level;
+        return TRUE;
+    }
+    if (!version->canonical_json_strict && json_number_text(value) != NULL) {
+        *ret_level = number_text_level(json_number_text(value));
         return TRUE;
     }
     return !version->power_levels_integer && cJSON_IsString(value) &&
@@ -131,7 +148,9 @@ power_level_to_notify(const PowerLevels *levels, const char *what)
 gboolean
 power_may_redact(const PowerLevels *levels, const Pdu *redaction, const Pdu *redacted)
 {
-    return identifier_same_server(redaction->sender, redacted->sender) ||
-           power_at_least(power_of_user(levels, redaction->sender),
-                          power_level_for(levels, POWER_ACTION_REDACT));
+    gboolean same = redaction->version->redaction_rule
+                        ? identifier_same_server(redaction->event_id, redacted->event_id)
+                        : identifier_same_server(redaction->sender, redacted->sender);
+    return same || power_at_least(power_of_user(levels, redaction->sender),
+                                  power_level_for(levels, POWER_ACTION_REDACT));
 }

@@ -34,5 +34,6 @@ gint64 power_level_for(const PowerLevels *levels, PowerAction action);
 gint64 power_level_to_notify(const PowerLevels *levels, const char *what);
 
 /* May @redaction be carried out on @redacted (rooms/v3: "Handling redactions")?  The power to
- * redact, or the same server as the one that sent the event. */
+ * redact, or the same server as the one that sent the event; in versions 1 and 2 as the one that
+ * its event id names (the auth rules have said so already). */
 gboolean power_may_redact(const PowerLevels *levels, const Pdu *redaction, const Pdu *redacted);

@@ -12,7 +12,8 @@
     .redaction_keeps_aliases = TRUE, .state_resolution = STATE_RESOLUTION_V2
 #define FORMAT_V6                                                                                  \
     .event_id_format = EVENT_ID_HASH_URL_SAFE, .depth_max = DEPTH_MAX_V6,                          \
-    .key_validity_enforced = TRUE, .power_levels_notifications = TRUE
+    .canonical_json_strict = TRUE, .key_validity_enforced = TRUE,                                  \
+    .power_levels_notifications = TRUE
 #define REDACTION_V6 .redaction_keeps_legacy = TRUE
 #define REDACTION_V8 REDACTION_V6, .redaction_keeps_allow = TRUE
 #define REDACTION_V9 REDACTION_V8, .redaction_keeps_authorised = TRUE

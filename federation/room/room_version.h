@@ -27,6 +27,7 @@ typedef struct {
     gboolean reference_pairs; /* prev_events and auth_events are [id, {hashes}] pairs */
     StateResolutionAlgorithm state_resolution;
     gint64 depth_max;
+    gboolean canonical_json_strict; /* otherwise numbers that canonical JSON has not may pass */
     gboolean key_validity_enforced; /* signatures count only within the key's validity */
 
     gboolean room_id_is_create_hash; /* "!" + create event's hash; no room_id in it; not in

@@ -90,7 +90,7 @@ listing_new(StoreConnection *connection, const char *room_id, GError **error)
         const StoredEvent *event = g_ptr_array_index(events, i);
         gsize length = 0;
         const char *text = g_bytes_get_data(event->json, &length);
-        g_autoptr(cJSON) json = json_parse(text, length, &json_limits_event, NULL);
+        g_autoptr(cJSON) json = json_parse(text, length, &json_limits_event_lax, NULL);
 
         add_shown(listing->value, event, json_get_object(json, "content"));
     }

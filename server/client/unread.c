@@ -287,7 +287,7 @@ judge_rows(const StoreRows *rows, const char *user_id, const cJSON *rules, PushC
         g_autoptr(cJSON) event = NULL;
         if (strcmp(store_rows_text(rows, i, 1), user_id) == 0)
             return;
-        event = json_parse(text, length, &json_limits_event, NULL);
+        event = json_parse(text, length, &json_limits_event_lax, NULL);
         if (event != NULL)
             judge_event(rules, event, context, count);
     }

@@ -146,6 +146,8 @@ body_bytes_max(BodyKind kind)
         return json_limits_request.bytes_max;
     case BODY_JSON_KEYS:
         return json_limits_keys.bytes_max;
+    case BODY_JSON_MEMBER:
+        return json_limits_member.bytes_max;
     case BODY_JSON_TRANSACTION:
         return json_limits_transaction.bytes_max;
     case BODY_BYTES:
@@ -445,6 +447,8 @@ json_limits(BodyKind kind)
         return &json_limits_content;
     case BODY_JSON_KEYS:
         return &json_limits_keys;
+    case BODY_JSON_MEMBER:
+        return &json_limits_member;
     case BODY_JSON_TRANSACTION:
         return &json_limits_transaction;
     default:

@@ -27,6 +27,7 @@ typedef enum {
     BODY_JSON_OPTIONAL,    /* absent reads as {} */
     BODY_JSON_CONTENT,     /* the content of an event: no fractions, no exponents */
     BODY_JSON_KEYS,        /* within json_limits_keys */
+    BODY_JSON_MEMBER,      /* a partner's member event, within json_limits_member */
     BODY_JSON_TRANSACTION, /* within json_limits_transaction */
     BODY_BYTES,            /* any content type, up to 4 MiB: certificate files, CRLs */
 } BodyKind;

@@ -19,10 +19,13 @@ typedef struct {
     char *last;       /* event id: the next event's prev_events */
     gint64 clock_ms;
     gint64 depth;
+    guint events; /* made so far: versions 1 and 2 choose their ids */
 } TestRoom;
 
 /* A room with a create event of @creator whose content has @more_content ("\"a\":1,") in it. */
 TestRoom *test_room_new(const char *creator, const char *more_content);
+/* The same in another version than 12. */
+TestRoom *test_room_new_of(const char *version, const char *creator, const char *more_content);
 void test_room_free(TestRoom *room);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TestRoom, test_room_free)
 
