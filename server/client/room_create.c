@@ -247,10 +247,27 @@ ensure_tombstone(cJSON *content)
                               cJSON_CreateNumber((double)MAX(150, state_default + 1)));
 }
 
+/* Clients of older room versions list the creator: whose power is above every number needs none. */
+static void
+drop_creators(cJSON *content, const char *creator, const cJSON *creators)
+{
+    cJSON *users = (cJSON *)json_get_object(content, "users");
+    const cJSON *item;
+
+    if (users == NULL)
+        return;
+    cJSON_DeleteItemFromObjectCaseSensitive(users, creator);
+    cJSON_ArrayForEach(item, creators)
+    {
+        if (cJSON_IsString(item))
+            cJSON_DeleteItemFromObjectCaseSensitive(users, item->valuestring);
+    }
+}
+
 /* Version 12: creators stand above every level, so no user is listed; the tombstone stands above
  * state_default. */
 static cJSON *
-power_levels_content(const cJSON *body)
+power_levels_content(const cJSON *body, const char *creator, const cJSON *creators)
 {
     static const struct {
         const char *key;
@@ -283,6 +300,7 @@ power_levels_content(const cJSON *body)
         cJSON_AddItemToObject(content, item->string, cJSON_Duplicate(item, TRUE));
     }
     ensure_tombstone(content);
+    drop_creators(content, creator, creators);
     return content;
 }
 
@@ -378,12 +396,17 @@ make_proposal(Request *request, const cJSON *body, const Preset *preset, const c
     g_autoptr(RoomsProposal) proposal = rooms_proposal_new(NULL, user_id);
     cJSON *join = member_content(request_server(request), user_id, "join", NULL, error);
 
+    cJSON *create;
+
     if (join == NULL)
         return NULL;
-    rooms_proposal_add(proposal, "m.room.create", "", create_content(body, preset, version));
+    create = create_content(body, preset, version);
+    rooms_proposal_add(proposal, "m.room.create", "", create);
     rooms_proposal_add(proposal, "m.room.member", user_id, join);
     if (!initial_state_sets(body, "m.room.power_levels"))
-        rooms_proposal_add(proposal, "m.room.power_levels", "", power_levels_content(body));
+        rooms_proposal_add(
+            proposal, "m.room.power_levels", "",
+            power_levels_content(body, user_id, json_get_array(create, "additional_creators")));
     if (alias != NULL)
         rooms_proposal_add(proposal, "m.room.canonical_alias", "", object_with("alias", alias));
     rooms_proposal_set_names(proposal, alias,

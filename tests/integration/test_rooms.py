@@ -69,7 +69,7 @@ class Rooms(unittest.TestCase):
             name="Harbour",
             topic="Ships",
             initial_state=[{"type": "m.room.join_rules", "content": {"join_rule": "invite"}}],
-            power_level_content_override={"events_default": 7},
+            power_level_content_override={"events_default": 7, "users": {self.nora.user_id: 100}},
         )
         self.assertEqual(state_of(self.nora, room_id, "m.room.name"), {"name": "Harbour"})
         self.assertEqual(state_of(self.nora, room_id, "m.room.join_rules"), {"join_rule": "invite"})
@@ -88,8 +88,7 @@ class Rooms(unittest.TestCase):
         self.refused(400, "M_INVALID_PARAM", create, {"invite": ["nils"]})
         self.refused(403, "M_FORBIDDEN", create, {"invite_3pid": [{"medium": "email"}]})
         before = self.nora.get("joined_rooms")["joined_rooms"]
-        override = {"power_level_content_override": {"users": {self.nora.user_id: 100}}}
-        self.refused(403, "M_FORBIDDEN", create, override)
+        self.refused(403, "M_FORBIDDEN", create, {"power_level_content_override": {"users_default": "all"}})
         self.assertEqual(self.nora.get("joined_rooms")["joined_rooms"], before)
 
     def test_a_repeated_transaction_is_one_event(self):
