@@ -283,26 +283,23 @@ transaction_make(Peer *peer, QueuedTransaction **ret_transaction, gboolean *ret_
 
 /* ---- sending ---- */
 
-/* Under the lock. */
+/* Under the lock.  Our own database being away is no sign of the partner: try again soon. */
 static void
-peer_fail(Peer *peer)
+peer_fail(Peer *peer, const GError *error)
 {
     Delivery *delivery = peer->delivery;
     gint64 pause = delivery->first_ms;
-    for (guint i = 0; i < peer->failures && pause < delivery->longest_ms; i++)
-        pause *= 2;
-    pause = MIN(pause, delivery->longest_ms);
+    if (error->domain != STORE_ERROR) {
+        if (peer->failures == 0) /* told once an outage */
+            g_message("delivery to %s waits: %s", peer->name, error->message);
+        for (guint i = 0; i < peer->failures && pause < delivery->longest_ms; i++)
+            pause *= 2;
+        pause = MIN(pause, delivery->longest_ms);
+        peer->failures++;
+    }
     pause += g_random_int_range(0, (gint32)(pause / 5) + 1); /* not all at once after an outage */
-    peer->failures++;
     peer->standing = PEER_BACK_OFF;
     peer->retry_ms = clock_interval_ms() + pause;
-}
-
-static void
-log_failure(const Peer *peer, const GError *error)
-{
-    if (peer->failures == 0) /* once an outage */
-        g_message("delivery to %s waits: %s", peer->name, error->message);
 }
 
 /* A partner that takes a transaction says for each event whether it took that. */
@@ -348,8 +345,7 @@ answered(const PartnerAnswer *answer, gpointer data)
         g_clear_pointer(&peer->transaction, queued_transaction_free);
         peer->standing = PEER_IDLE;
     } else {
-        log_failure(peer, error);
-        peer_fail(peer);
+        peer_fail(peer, error);
     }
     g_cond_signal(&delivery->bell);
     g_mutex_unlock(&delivery->lock);
@@ -382,8 +378,7 @@ peer_step(Peer *peer)
     }
     g_mutex_lock(&delivery->lock);
     if (!good) {
-        log_failure(peer, error);
-        peer_fail(peer);
+        peer_fail(peer, error);
     } else {
         peer->standing = peer->again ? PEER_DUE : PEER_IDLE;
         peer->again = FALSE;
