@@ -4,17 +4,14 @@ It has a national PKI, a server certificate and a signing key of its own, all so
 It listens as well, and counts who connects: an unlisted name must cause no connection.
 """
 
-import base64
 import http.client
-import json
 import socket
 import ssl
-import subprocess
-import tempfile
 import threading
 from pathlib import Path
 
-from .processes import Failed, run
+from .processes import Failed
+from .signing import SigningKey, canonical
 
 ROOM = "!MjbIWgmz9X9DZbmEGqW8zrvU4zNPzcyYyfrFDx8VbNk"
 EVENT = "$kq2VnuEMtbqxmhMrNzLkTzmRVr3CWKnBY8nM0hxsa8I"
@@ -70,19 +67,13 @@ CLIENT = [
 ]
 
 
-def canonical(value):
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-
-
 class Stranger:
     """Made with its own PKI folder (tests/pki/make_pki: servers/gamma, people/spy)."""
 
     def __init__(self, name, pki):
         self.name = name
         self.pki = Path(pki)
-        self.key = self.pki / "signing.key"
-        if not self.key.exists():
-            run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", self.key])
+        self.key = SigningKey()
         self.tried, self.accepted, self.visits = 0, [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -100,26 +91,16 @@ class Stranger:
     def close(self):
         self.listener.close()
 
-    def _sign(self, message):
-        with tempfile.NamedTemporaryFile(dir=self.pki) as file:
-            file.write(message)
-            file.flush()
-            signature = subprocess.run(
-                ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", self.key, "-in", file.name],
-                stdin=subprocess.DEVNULL, capture_output=True, check=True,
-            ).stdout  # fmt: skip
-        return base64.b64encode(signature).decode().rstrip("=")
-
     def x_matrix(self, method, target, destination, content):
         signed = {"method": method, "uri": target, "origin": self.name, "destination": destination}
         if content is not None:
             signed["content"] = content
-        signature = self._sign(canonical(signed))
+        signature = self.key.signature(signed)
         return f'X-Matrix origin="{self.name}",destination="{destination}",key="ed25519:1",sig="{signature}"'
 
     def _ask(self, way, port, certificate, method, target, body, headers=None):
         """One try.  Whatever is not a plain refusal counts as accepted."""
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE  # it does not care whom it robs
         if certificate is not None:
