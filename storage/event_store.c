@@ -32,14 +32,14 @@ enum {
 #define EVENT_INSERT_COLUMNS                                                                       \
     " (room_id, event_id, type, state_key, sender, depth, origin_server_ts, status, local,"        \
     " state_before, state_after, auth_event_ids, prev_event_ids, reason, json, device_id, txn_id)"
+/* In the list of columns, not in FROM: there each array would fill a tuple store of its own first.
+ */
 #define EVENT_INSERT_ROWS                                                                          \
-    " SELECT room_id, event_id, type, state_key, sender, depth, origin_server_ts, status, local,"  \
-    "  state_before, state_after, auth_event_ids::text[], prev_event_ids::text[], reason, json,"   \
-    "  device_id, txn_id"                                                                          \
-    " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[],"       \
-    "  $7::bigint[], $8::bigint[], $9::boolean[], $10::bytea[], $11::bytea[], $12::text[],"        \
-    "  $13::text[], $14::text[], $15::bytea[], $16::text[], $17::text[])"                          \
-    "  AS one" EVENT_INSERT_COLUMNS
+    " SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),"      \
+    " unnest($5::text[]), unnest($6::bigint[]), unnest($7::bigint[]), unnest($8::bigint[]),"       \
+    " unnest($9::boolean[]), unnest($10::bytea[]), unnest($11::bytea[]),"                          \
+    " unnest($12::text[])::text[], unnest($13::text[])::text[], unnest($14::text[]),"              \
+    " unnest($15::bytea[]), unnest($16::text[]), unnest($17::text[])"
 
 const StoreStatement event_statements[] = {
     [EVENT_INSERT] = {"event_insert",
@@ -100,8 +100,7 @@ const StoreStatement event_statements[] = {
                                           " WHERE room_id = $1 ORDER BY id"},
     [EXTREMITY_SET] = {"extremity_set",
                        "INSERT INTO room_extremity (room_id, event_ids)"
-                       " SELECT room_id, event_ids::text[]"
-                       "  FROM unnest($1::text[], $2::text[]) AS one (room_id, event_ids)"
+                       " SELECT unnest($1::text[]), unnest($2::text[])::text[]"
                        " ON CONFLICT (room_id) DO UPDATE SET event_ids = excluded.event_ids"},
     [MISSING_INSERT] = {"missing_insert",
                         "INSERT INTO event_missing (room_id, event_id, child_event_id)"
@@ -122,8 +121,8 @@ const StoreStatement event_statements[] = {
     [TRANSACTION_INSERT] = {"transaction_insert",
                             "INSERT INTO client_transaction"
                             " (user_id, device_id, scope, txn_id, event_id, created_ms)"
-                            " SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[],"
-                            "  $5::text[], $6::bigint[])"},
+                            " SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]),"
+                            "  unnest($4::text[]), unnest($5::text[]), unnest($6::bigint[])"},
     [TRANSACTION_FIND] = {"transaction_find",
                           "SELECT event_id FROM client_transaction WHERE user_id = $1"
                           " AND device_id = $2 AND scope = $3 AND txn_id = $4"},

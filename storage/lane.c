@@ -50,8 +50,9 @@ const StoreStatement lane_statements[] = {
          " SELECT CASE WHEN n <= $3 THEN head.position - $3 + n ELSE head.history + $4 - (n - $3) "
          "END,"
          "  kind, room_id, user_id, ref, state_root, $6"
-         " FROM head, unnest($7::bigint[], $8::text[], $9::text[], $10::text[], $11::bytea[])"
-         "  WITH ORDINALITY AS entry (kind, room_id, user_id, ref, state_root, n))"
+         " FROM head, (SELECT generate_series(1, $3 + $4), unnest($7::bigint[]),"
+         "  unnest($8::text[]), unnest($9::text[]), unnest($10::text[]), unnest($11::bytea[]))"
+         "  AS entry (n, kind, room_id, user_id, ref, state_root))"
          " INSERT INTO lane_batch (fence, number, position, history)"
          " VALUES ($1, $2, (SELECT position FROM head), (SELECT history FROM head))"
          " RETURNING position, history"},
@@ -391,6 +392,11 @@ lane_take(Lane *lane, gboolean first, GError **error)
     if (connection == NULL)
         return FALSE;
     connection->cut_at_us = &lane->give_up_at_us;
+    /* Statements over arrays of a few rows look cheaper planned anew each time: they are not. */
+    if (!store_connection_exec(connection, "SET plan_cache_mode = force_generic_plan", error)) {
+        store_connection_close(connection);
+        return FALSE;
+    }
     rows = store_run(connection, statement, store_arguments("t", lane->name), error);
     if (rows == NULL) {
         store_connection_close(connection);
