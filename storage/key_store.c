@@ -13,6 +13,7 @@ enum {
     KEY_CROSS_SIGNING_ALL,
     KEY_CROSS_SIGNING_PUT,
     KEY_SIGNATURE_ALL,
+    KEY_SIGNATURE_BY,
     KEY_SIGNATURE_PUT,
     KEY_SIGNATURE_DROP,
     KEY_DROP_DEVICE_KEY,
@@ -71,6 +72,9 @@ const StoreStatement key_store_statements[] = {
     [KEY_SIGNATURE_ALL] = {"key_signature_all",
                            "SELECT target, signer_user_id, signer_key_id, signature"
                            " FROM key_signature WHERE user_id = $1"},
+    [KEY_SIGNATURE_BY] = {"key_signature_by",
+                          "SELECT user_id, target, signer_key_id, signature"
+                          " FROM key_signature WHERE signer_user_id = $1 AND user_id <> $1"},
     [KEY_SIGNATURE_PUT] = {"key_signature_put",
                            "INSERT INTO key_signature (user_id, target, signer_user_id,"
                            " signer_key_id, signature) VALUES ($1, $2, $3, $4, $5)"
@@ -201,6 +205,13 @@ key_store_signatures(StoreConnection *connection, const char *user_id, GError **
 {
     return store_run(connection, &key_store_statements[KEY_SIGNATURE_ALL],
                      store_arguments("t", user_id), error);
+}
+
+StoreRows *
+key_store_signatures_by(StoreConnection *connection, const char *signer_user_id, GError **error)
+{
+    return store_run(connection, &key_store_statements[KEY_SIGNATURE_BY],
+                     store_arguments("t", signer_user_id), error);
 }
 
 void

@@ -47,6 +47,9 @@ void key_store_put_cross_signing_key(LaneBatch *batch, const char *user_id, cons
                                      GBytes *json);
 /* Rows of (target, signer_user_id, signer_key_id, signature) on keys of @user_id. */
 StoreRows *key_store_signatures(StoreConnection *connection, const char *user_id, GError **error);
+/* Rows of (user_id, target, key id, signature): those that @signer_user_id made on others' keys. */
+StoreRows *
+key_store_signatures_by(StoreConnection *connection, const char *signer_user_id, GError **error);
 void key_store_put_signature(LaneBatch *batch, const char *user_id, const char *target,
                              const char *signer_user_id, const char *signer_key_id,
                              const char *signature);

@@ -9,9 +9,10 @@ cJSON *
 key_answers_object(cJSON *parent, const char *name)
 {
     cJSON *found = cJSON_GetObjectItemCaseSensitive(parent, name);
-    if (found == NULL)
-        found = cJSON_AddObjectToObject(parent, name);
-    return found;
+    if (found != NULL && cJSON_IsObject(found))
+        return found;
+    cJSON_DeleteItemFromObjectCaseSensitive(parent, name); /* a partner may send anything */
+    return cJSON_AddObjectToObject(parent, name);
 }
 
 static cJSON *
@@ -38,6 +39,27 @@ merge_signatures(cJSON *key, const char *target, const StoreRows *signatures, co
         cJSON_DeleteItemFromObjectCaseSensitive(of_signer, key_id);
         cJSON_AddStringToObject(of_signer, key_id, store_rows_text(signatures, row, 3));
     }
+}
+
+gboolean
+key_answers_add_own_signatures(StoreConnection *connection, const char *requester, cJSON *answer,
+                               GError **error)
+{
+    const cJSON *masters = json_get_object(answer, "master_keys");
+    if (masters == NULL)
+        return TRUE;
+    g_autoptr(StoreRows) rows = key_store_signatures_by(connection, requester, error);
+    for (guint row = 0; rows != NULL && row < store_rows_count(rows); row++) {
+        cJSON *key = (cJSON *)json_get_object(masters, store_rows_text(rows, row, 0));
+        const char *public_key = key != NULL ? device_keys_cross_signing_public(key) : NULL;
+        if (g_strcmp0(public_key, store_rows_text(rows, row, 1)) != 0)
+            continue;
+        cJSON *of_signer = key_answers_object(key_answers_object(key, "signatures"), requester);
+        const char *key_id = store_rows_text(rows, row, 2);
+        cJSON_DeleteItemFromObjectCaseSensitive(of_signer, key_id);
+        cJSON_AddStringToObject(of_signer, key_id, store_rows_text(rows, row, 3));
+    }
+    return rows != NULL;
 }
 
 static gboolean

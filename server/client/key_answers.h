@@ -16,6 +16,11 @@ gboolean
 key_answers_add_user(StoreConnection *connection, const char *user_id, const cJSON *devices,
                      const char *requester, cJSON *answer, GError **error);
 
+/* Onto the master keys of others in @answer, the signatures that @requester made: partners' answers
+ * do not hold them, for whom one has verified is one's own knowledge. */
+gboolean key_answers_add_own_signatures(StoreConnection *connection, const char *requester,
+                                        cJSON *answer, GError **error);
+
 /* Claim one key of each wanted device (@wanted: device id -> algorithm) into @one_time_keys; @hub
  * learns that fewer are left. */
 gboolean key_answers_claim(SyncHub *hub, StoreConnection *connection, const char *user_id,

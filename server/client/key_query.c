@@ -66,6 +66,20 @@ gather_finish(Request *request, gpointer data, GError **error)
     return response_value(200, g_steal_pointer(&gather->answer));
 }
 
+/* All partners have answered, or failed to. */
+static Response *
+gather_finish_remote(Request *request, gpointer data, GError **error)
+{
+    Gather *gather = data;
+    if (!gather->claim) {
+        g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
+        if (connection == NULL || !key_answers_add_own_signatures(
+                                      connection, request_user_id(request), gather->answer, error))
+            return NULL;
+    }
+    return gather_finish(request, gather, error);
+}
+
 static void
 gather_settle(Gather *gather)
 {
@@ -73,7 +87,7 @@ gather_settle(Gather *gather)
     gboolean last = --gather->pending == 0;
     g_mutex_unlock(&gather->lock);
     if (last)
-        request_continue(gather->request, gather_finish, gather, NULL);
+        request_continue(gather->request, gather_finish_remote, gather, NULL);
 }
 
 /* Of @answer's map @name, the users that were asked about. */

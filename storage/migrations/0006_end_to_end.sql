@@ -47,6 +47,8 @@ CREATE TABLE key_signature (
     PRIMARY KEY (user_id, target, signer_user_id, signer_key_id)
 );
 
+CREATE INDEX key_signature_by_signer ON key_signature (signer_user_id, user_id);
+
 -- The log entry (kind to-device, ref = message_id) gives the position; the row goes when the device has it.
 CREATE TABLE to_device (
     user_id text COLLATE "C" NOT NULL,

@@ -34,6 +34,7 @@ class OpenServer:
         Agency.make_pki_in(self.pki, "server", self.short, "--host", self.name, "--if-needed")
         self.cluster.create_database(self.short)
         with open(self.log, "ab") as log:
+            offset = log.tell()
             self.process = start(
                 [program(), "--server-name", self.name, "--database", self.cluster.conninfo(self.short)]
                 + ["--state-directory", self.home / "state", "--certificate", self.pki / f"servers/{self.short}.pem"]
@@ -43,7 +44,7 @@ class OpenServer:
                 stdout=log, stderr=log,
             )  # fmt: skip
         try:
-            wait_until(lambda: b"ready" in self.log.read_bytes(), f"{self.name} does not start", process=self.process)
+            wait_until(lambda: b"ready" in self.log.read_bytes()[offset:], f"{self.name} does not start", process=self.process)
         except Failed as failure:
             raise Failed(f"{failure}\n{self.tail()}") from None
         return self
