@@ -85,6 +85,7 @@ class Program(unittest.TestCase):
         for method, path, status in [
             ("GET", "/_matrix/client/v3/nothing_of_the_kind", 404),
             ("GET", "/_synapse/admin/v1/register", 404),
+            ("GET", "/_matrix/client/r0/login", 404),
             ("DELETE", "/_matrix/client/versions", 405),
         ]:
             with self.assertRaises(Refused) as caught:
