@@ -10,6 +10,8 @@
 #include "storage/membership_store.h"
 #include "storage/to_device_store.h"
 
+#define ASKED_ONE_BY_ONE_MAX 20u /* users; more are compared with all whom the user meets */
+
 /* ---- the inbox ---- */
 
 gboolean
@@ -66,12 +68,14 @@ note_all_members(SyncLook *look, const char *room_id, GError **error)
 /* Another member of a room that the user is in: did they come or go?  An invite is neither, nor a
  * change of name. */
 static gboolean
-note_member(SyncLook *look, const char *room_id, const char *user_id, guint changes, GError **error)
+note_member(SyncLook *look, const char *room_id, GBytes *root_then, const char *user_id,
+            guint changes, GError **error)
 {
     g_autofree char *then = NULL;
     g_autoptr(StoredMembership) now = NULL;
 
-    if (!sync_look_membership_then(look, room_id, user_id, NULL, &then, error) ||
+    if ((root_then != NULL && !rooms_membership_at(look->call->server->rooms, room_id, root_then,
+                                                   user_id, &then, error)) ||
         !membership_store_find(look->connection, room_id, user_id, &now, error))
         return FALSE;
     gboolean was_in = g_strcmp0(then, "join") == 0;
@@ -86,6 +90,8 @@ note_joined_room(SyncLook *look, const char *room_id, GError **error)
 {
     g_autoptr(GHashTable) changes = g_hash_table_new(seeded_str_hash, g_str_equal);
     GPtrArray *entries = sync_look_room_entries(look, room_id);
+    g_autoptr(GBytes) root_then = NULL;
+    g_autofree char *then = NULL;
     GHashTableIter iterator;
     gpointer user_id = NULL;
     gpointer count = NULL;
@@ -99,16 +105,15 @@ note_joined_room(SyncLook *look, const char *room_id, GError **error)
         count = g_hash_table_lookup(changes, entry->user_id);
         g_hash_table_insert(changes, entry->user_id, GUINT_TO_POINTER(GPOINTER_TO_UINT(count) + 1));
     }
-    if (g_hash_table_contains(changes, look->call->user_id)) {
-        g_autofree char *then = NULL;
-        if (!sync_look_membership_then(look, room_id, look->call->user_id, NULL, &then, error))
-            return FALSE;
-        if (g_strcmp0(then, "join") != 0)
-            return note_all_members(look, room_id, error);
-    }
+    if (g_hash_table_size(changes) == 0)
+        return TRUE;
+    if (!sync_look_membership_then(look, room_id, look->call->user_id, &root_then, &then, error))
+        return FALSE;
+    if (g_strcmp0(then, "join") != 0)
+        return note_all_members(look, room_id, error);
     g_hash_table_iter_init(&iterator, changes);
     while (g_hash_table_iter_next(&iterator, &user_id, &count))
-        if (!note_member(look, room_id, user_id, GPOINTER_TO_UINT(count), error))
+        if (!note_member(look, room_id, root_then, user_id, GPOINTER_TO_UINT(count), error))
             return FALSE;
     return TRUE;
 }
@@ -153,18 +158,40 @@ note_rooms(SyncLook *look, GError **error)
     return TRUE;
 }
 
+/* Everybody whom the user meets; *ret_met NULL when they are too many: then each is asked for. */
+static gboolean
+read_met(const SyncLook *look, GHashTable **ret_met, GError **error)
+{
+    g_autoptr(GPtrArray) users = membership_store_users_sharing(
+        look->connection, look->call->user_id, FALSE, SYNC_USERS_MAX, error);
+    *ret_met = NULL;
+    if (users == NULL)
+        return FALSE;
+    if (users->len == SYNC_USERS_MAX)
+        return TRUE;
+    *ret_met = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
+    for (guint i = 0; i < users->len; i++)
+        g_hash_table_add(*ret_met, g_strdup(g_ptr_array_index(users, i)));
+    return TRUE;
+}
+
 /* Of those noted, who is met no more; the user's own devices always count. */
 static gboolean
 part_left(SyncLook *look, GError **error)
 {
     const char *own = look->call->user_id;
+    g_autoptr(GHashTable) met = NULL;
     GHashTableIter iterator;
     gpointer user_id = NULL;
 
+    if (g_hash_table_size(look->changed_users) > ASKED_ONE_BY_ONE_MAX &&
+        !read_met(look, &met, error))
+        return FALSE;
     g_hash_table_iter_init(&iterator, look->changed_users);
     while (g_hash_table_iter_next(&iterator, &user_id, NULL)) {
-        gboolean share = TRUE;
-        if (strcmp(user_id, own) != 0 &&
+        gboolean share =
+            strcmp(user_id, own) == 0 || (met != NULL && g_hash_table_contains(met, user_id));
+        if (!share && met == NULL &&
             !membership_store_share_room(look->connection, own, user_id, &share, error))
             return FALSE;
         if (share)
