@@ -11,6 +11,8 @@ struct Workers {
     GQueue fresh; /* Work */
     GQueue begun; /* Work */
     guint queue_max;
+    guint idle;  /* workers that wait for the bell */
+    guint calls; /* of the bell, that no worker has heeded yet */
     gboolean ending;
     GPtrArray *threads;
 };
@@ -27,7 +29,10 @@ workers_next(Workers *workers)
             work = g_queue_pop_head(&workers->fresh);
         if (work != NULL || workers->ending)
             break;
+        workers->idle++;
         g_cond_wait(&workers->bell, &workers->lock);
+        workers->idle--;
+        workers->calls -= workers->calls > 0;
     }
     g_mutex_unlock(&workers->lock);
     return work;
@@ -72,7 +77,12 @@ workers_push(Workers *workers, GQueue *queue, guint max, WorkFunction function, 
     taken = g_queue_get_length(queue) < max;
     if (taken) {
         g_queue_push_tail(queue, work);
-        g_cond_signal(&workers->bell);
+        /* A call is a system call: none when everybody works, or as many are on their way already
+         * as wait. */
+        if (workers->idle > workers->calls) {
+            workers->calls++;
+            g_cond_signal(&workers->bell);
+        }
     }
     g_mutex_unlock(&workers->lock);
     if (!taken)
