@@ -307,7 +307,8 @@ free_lane(House *house)
 static gboolean
 start_server_key(House *house, GError **error)
 {
-    g_autofree char *file = state_file(house, "signing.key");
+    const char *given = house->options->signing_key_file;
+    g_autofree char *file = given != NULL ? g_strdup(given) : state_file(house, "signing.key");
 
     house->server.key = server_key_load_or_create(file, error);
     return house->server.key != NULL;

@@ -12,6 +12,7 @@ typedef struct {
     const FrontEndSettings *front_end; /* NULL: by the configuration */
     /* Opens the listeners; NULL: those of the configuration. */
     gboolean (*listen)(FrontEnd *front, const Config *config, GError **error);
+    const char *signing_key_file; /* NULL: signing.key in the state directory */
     const char
         *partner_ca_file; /* for partners without pins, whom the allow-list never has; or NULL */
     guint retry_first_ms; /* of deliveries to partners; 0: as it is built */

@@ -11,11 +11,15 @@
 #include "tests/openserver/open_routes.h"
 #include "tests/openserver/peers.h"
 
+#define NOT_GIVEN (-1)
+#define DEFAULT_PORT 8008
+
 static struct {
     char *file;
     char *server_name;
     char *database;
     char *state_directory;
+    char *signing_key;
     char *certificate;
     char *key;
     char *ca;
@@ -25,7 +29,7 @@ static struct {
     int federation_port;
     gboolean plain_client;
     char **peers;
-} flags = {.port = 8008, .federation_port = 0};
+} flags = {.port = NOT_GIVEN, .federation_port = NOT_GIVEN};
 
 static const GOptionEntry entries[] = {
     {"config", 'c', 0, G_OPTION_ARG_FILENAME, &flags.file,
@@ -34,14 +38,17 @@ static const GOptionEntry entries[] = {
     {"database", 0, 0, G_OPTION_ARG_STRING, &flags.database, "PostgreSQL, as libpq reads it",
      "CONNINFO"},
     {"state-directory", 0, 0, G_OPTION_ARG_FILENAME, &flags.state_directory,
-     "Where the signing key is kept, signing.key (made when absent)", "DIR"},
+     "Where the server's own keys are kept (state)", "DIR"},
+    {"signing-key", 0, 0, G_OPTION_ARG_FILENAME, &flags.signing_key,
+     "File of the signing key, `ed25519 ID base64seed`, made when absent (DIR/signing.key)",
+     "FILE"},
     {"certificate", 0, 0, G_OPTION_ARG_FILENAME, &flags.certificate, "TLS certificate, PEM",
      "FILE"},
     {"key", 0, 0, G_OPTION_ARG_FILENAME, &flags.key, "Its private key, PEM", "FILE"},
     {"ca", 0, 0, G_OPTION_ARG_FILENAME, &flags.ca, "Whom outgoing HTTPS believes, PEM", "FILE"},
     {"address", 0, 0, G_OPTION_ARG_STRING, &flags.address, "Listen there (127.0.0.1)", "ADDRESS"},
     {"port", 0, 0, G_OPTION_ARG_INT, &flags.port,
-     "Port of the client API, and of the server API too unless it has its own", "PORT"},
+     "Port of the client API, and of the server API too unless it has its own (8008)", "PORT"},
     {"federation-port", 0, 0, G_OPTION_ARG_INT, &flags.federation_port,
      "Port of the server API alone", "PORT"},
     {"plain-client", 0, 0, G_OPTION_ARG_NONE, &flags.plain_client,
@@ -65,12 +72,17 @@ read_file(GError **error)
         {"server-name", &flags.server_name},
         {"database", &flags.database},
         {"state-directory", &flags.state_directory},
+        {"signing-key", &flags.signing_key},
         {"certificate", &flags.certificate},
         {"key", &flags.key},
         {"ca", &flags.ca},
         {"address", &flags.address},
         {"shared-secret", &flags.shared_secret},
     };
+    struct {
+        const char *key;
+        int *port;
+    } ports[] = {{"port", &flags.port}, {"federation-port", &flags.federation_port}};
     if (flags.file == NULL)
         return TRUE;
     if (!g_key_file_load_from_file(file, flags.file, G_KEY_FILE_NONE, error))
@@ -78,11 +90,17 @@ read_file(GError **error)
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         if (*texts[i].text == NULL)
             *texts[i].text = g_key_file_get_string(file, "openserver", texts[i].key, NULL);
-    if (g_key_file_has_key(file, "openserver", "port", NULL))
-        flags.port = g_key_file_get_integer(file, "openserver", "port", error);
-    if (g_key_file_has_key(file, "openserver", "federation-port", NULL))
-        flags.federation_port =
-            g_key_file_get_integer(file, "openserver", "federation-port", error);
+    for (guint i = 0; i < G_N_ELEMENTS(ports); i++) {
+        g_autoptr(GError) no_port = NULL;
+        if (*ports[i].port != NOT_GIVEN ||
+            !g_key_file_has_key(file, "openserver", ports[i].key, NULL))
+            continue;
+        *ports[i].port = g_key_file_get_integer(file, "openserver", ports[i].key, &no_port);
+        if (no_port != NULL) {
+            g_propagate_error(error, g_steal_pointer(&no_port));
+            return FALSE;
+        }
+    }
     flags.plain_client |= g_key_file_get_boolean(file, "openserver", "plain-client", NULL);
     if (flags.peers == NULL)
         flags.peers = g_key_file_get_string_list(file, "openserver", "peers", NULL, NULL);
@@ -154,9 +172,14 @@ open_accounts(GError **error)
     return opened;
 }
 
+/* What neither said, and whether all is there that is needed. */
 static gboolean
-check_flags(GError **error)
+complete_flags(GError **error)
 {
+    if (flags.port == NOT_GIVEN)
+        flags.port = DEFAULT_PORT;
+    if (flags.federation_port == NOT_GIVEN)
+        flags.federation_port = 0;
     if (flags.server_name == NULL || flags.database == NULL)
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                     "--server-name and --database are needed");
@@ -179,7 +202,8 @@ main(int argc, char **argv)
         return 1;
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error) || !read_file(&error) ||
-        !check_flags(&error) || (config = make_config(&error)) == NULL || !open_accounts(&error)) {
+        !complete_flags(&error) || (config = make_config(&error)) == NULL ||
+        !open_accounts(&error)) {
         fprintf(stderr, "openserver: %s\n", error->message);
         return 1;
     }
@@ -197,6 +221,7 @@ main(int argc, char **argv)
         .tables = open_routes(flags.shared_secret),
         .front_end = &front_end,
         .listen = listen_by_flags,
+        .signing_key_file = flags.signing_key,
         .partner_ca_file = flags.ca,
         .retry_first_ms = 500,
         .retry_longest_ms = 5000,
