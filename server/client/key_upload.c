@@ -85,24 +85,46 @@ put_key(StoreConnection *connection, const Request *request, const cJSON *item, 
     return TRUE;
 }
 
+typedef struct {
+    const cJSON *item;
+    gint64 order;
+} NewKey;
+
+static gint
+by_name(gconstpointer a, gconstpointer b)
+{
+    return strcmp(((const NewKey *)a)->item->string, ((const NewKey *)b)->item->string);
+}
+
+/* Keys are claimed in the order of upload (MSC4225): microseconds, then the order in the body. They
+ * are written in the order of their names, so that two uploads at once never wait for each other.
+ */
+static gboolean
+put_all(StoreConnection *connection, const Request *request, const char *member, gboolean fallback,
+        GError **error)
+{
+    const cJSON *keys = json_get_object(request_json(request), member);
+    g_autoptr(GArray) sorted = g_array_new(FALSE, FALSE, sizeof(NewKey));
+    gint64 order = clock_wall_ms() * 1000;
+
+    for (const cJSON *item = keys != NULL ? keys->child : NULL; item != NULL; item = item->next) {
+        NewKey key = {item, order++};
+        g_array_append_val(sorted, key);
+    }
+    g_array_sort(sorted, by_name);
+    for (guint i = 0; i < sorted->len; i++) {
+        const NewKey *key = &g_array_index(sorted, NewKey, i);
+        if (!put_key(connection, request, key->item, key->order, fallback, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean
 put_keys(StoreConnection *connection, const Request *request, GError **error)
 {
-    const cJSON *one_time = json_get_object(request_json(request), "one_time_keys");
-    const cJSON *fallback = json_get_object(request_json(request), "fallback_keys");
-    /* Keys are claimed in the order of upload (MSC4225): microseconds, then the order in the body.
-     */
-    gint64 order = clock_wall_ms() * 1000;
-
-    for (const cJSON *item = one_time != NULL ? one_time->child : NULL; item != NULL;
-         item = item->next)
-        if (!put_key(connection, request, item, order++, FALSE, error))
-            return FALSE;
-    for (const cJSON *item = fallback != NULL ? fallback->child : NULL; item != NULL;
-         item = item->next)
-        if (!put_key(connection, request, item, 0, TRUE, error))
-            return FALSE;
-    return TRUE;
+    return put_all(connection, request, "one_time_keys", FALSE, error) &&
+           put_all(connection, request, "fallback_keys", TRUE, error);
 }
 
 /* The device keys are in force: store the one-time keys and answer how many there are. */

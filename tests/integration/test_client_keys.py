@@ -134,6 +134,24 @@ class Keys(unittest.TestCase):
         self.assertIsNone(self.claim(berta, anna))
         self.assertIsNone(self.claim(berta, anna, "curve25519"))
 
+    def test_uploads_at_once(self):
+        """the same keys, uploaded many times at once and in every order, are there once; claims go on beside them"""
+        anna, berta = self.person("anna"), self.person("berta")
+        device = Device(anna)
+        device.upload()
+        keys = device.one_time_keys(100)
+        names = list(keys)
+        orders = [names, names[::-1], names[50:] + names[:50], sorted(names, key=lambda name: name[::-1])] * 3
+        uploads = [
+            lambda order=order: anna.twin().post("keys/upload", {"one_time_keys": {name: keys[name] for name in order}})
+            for order in orders
+        ]
+        answers = at_once(*uploads)
+        self.assertEqual({answer["one_time_key_counts"][SIGNED] for answer in answers}, {100})
+        claimed = at_once(*[lambda: self.claim(berta, anna) for _ in range(20)])
+        self.assertEqual(len({name for name, _ in claimed}), 20)
+        self.assertEqual(counts(anna.sync())[0], {SIGNED: 80})
+
     def test_bad_one_time_keys(self):
         """an unsigned, wrongly signed or ill-named key is refused with all that came with it; and too many of them"""
         anna = self.person("anna")
@@ -231,6 +249,17 @@ class Keys(unittest.TestCase):
         self.assertEqual(carl.sync()["device_lists"]["left"], [berta.user_id])
         self.assertEqual(berta.sync()["device_lists"]["left"], [carl.user_id])
         self.assertFalse(anna.sync()["device_lists"]["left"])
+
+    def test_device_lists_whatever_the_filter(self):
+        """a filter that wants no rooms hides no change of devices"""
+        anna, berta = self.person("anna"), self.person("berta")
+        self.together(anna, berta)
+        berta.catch_up()
+        parked = Parked(berta, filter='{"room":{"rooms":[]}}')
+        Device(anna).upload()
+        answer = parked.result()
+        self.assertEqual(answer["device_lists"]["changed"], [anna.user_id])
+        self.assertEqual(answer["rooms"]["join"], {})
 
     def test_keys_changes(self):
         """/keys/changes says between two tokens what the syncs in between said"""
