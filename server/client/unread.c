@@ -13,6 +13,7 @@
 #define USERS_MAX 20000
 #define ROOMS_MAX 5000 /* of one user */
 #define FACTS_MAX 20000
+#define NAMES_MAX 200000 /* of members, in all rooms */
 #define STRIPES 256
 
 typedef struct {
@@ -36,6 +37,7 @@ typedef struct {
 typedef struct {
     GBytes *root;
     gint64 member_count;
+    GHashTable *names; /* user id -> display name, "": none */
 } Facts;
 
 struct Unread {
@@ -43,6 +45,7 @@ struct Unread {
     GMutex lock;            /* all below */
     GHashTable *users;      /* user id -> UserCounts */
     GHashTable *facts;      /* room id -> Facts */
+    guint names;            /* in all of them */
     guint changes[STRIPES]; /* by user: what was read before a change is not kept after it */
 };
 
@@ -80,6 +83,7 @@ facts_free(gpointer data)
     Facts *facts = data;
 
     g_bytes_unref(facts->root);
+    g_hash_table_unref(facts->names);
     g_free(facts);
 }
 
@@ -179,7 +183,7 @@ typedef struct {
     const char *user_id;
     GBytes *root; /* owned; NULL: the current one is looked up */
     Pdu *power_levels;
-    Pdu *member;
+    char *display_name;
 } Room;
 
 static void
@@ -187,62 +191,118 @@ room_clear(Room *room)
 {
     g_clear_pointer(&room->root, g_bytes_unref);
     g_clear_pointer(&room->power_levels, pdu_unref);
-    g_clear_pointer(&room->member, pdu_unref);
+    g_clear_pointer(&room->display_name, g_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Room, room_clear)
 
-static gboolean
-find_facts(const Room *room, gint64 *ret_member_count)
+/* Of the room's present state; NULL when another one was seen last.  The lock is held. */
+static Facts *
+present_facts(const Room *room)
+{
+    Facts *facts = g_hash_table_lookup(room->unread->facts, room->room_id);
+
+    return facts != NULL && g_bytes_equal(facts->root, room->root) ? facts : NULL;
+}
+
+/* What is known already: *ret_member_count -1 where it is not, room->display_name NULL. */
+static void
+find_facts(Room *room, gint64 *ret_member_count)
 {
     const Facts *facts;
-    gboolean found;
 
     g_mutex_lock(&room->unread->lock);
-    facts = g_hash_table_lookup(room->unread->facts, room->room_id);
-    found = facts != NULL && g_bytes_equal(facts->root, room->root);
-    if (found)
-        *ret_member_count = facts->member_count;
+    facts = present_facts(room);
+    *ret_member_count = facts != NULL ? facts->member_count : -1;
+    g_clear_pointer(&room->display_name, g_free);
+    if (facts != NULL)
+        room->display_name = g_strdup(g_hash_table_lookup(facts->names, room->user_id));
     g_mutex_unlock(&room->unread->lock);
-    return found;
+}
+
+static void
+keep_facts(const Room *room, gint64 member_count)
+{
+    Unread *unread = room->unread;
+    Facts *facts;
+
+    g_mutex_lock(&unread->lock);
+    if (g_hash_table_size(unread->facts) >= FACTS_MAX || unread->names >= NAMES_MAX) {
+        g_hash_table_remove_all(unread->facts);
+        unread->names = 0;
+    }
+    facts = present_facts(room);
+    if (facts == NULL) {
+        facts = g_new(Facts, 1);
+        *facts = (Facts){g_bytes_ref(room->root), member_count,
+                         g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, g_free)};
+        g_hash_table_insert(unread->facts, g_strdup(room->room_id), facts);
+    }
+    g_hash_table_insert(facts->names, g_strdup(room->user_id), g_strdup(room->display_name));
+    unread->names++;
+    g_mutex_unlock(&unread->lock);
 }
 
 static gboolean
-load_facts(const Room *room, gint64 *ret_member_count)
+load_member_count(const Room *room, gint64 *ret_member_count)
 {
     g_autoptr(StoreConnection) connection = store_borrow(room->unread->server->pool, NULL);
     gint64 invited;
-    Facts *facts;
 
-    if (connection == NULL ||
-        !membership_store_count(connection, room->room_id, ret_member_count, &invited, NULL))
+    return connection != NULL &&
+           membership_store_count(connection, room->room_id, ret_member_count, &invited, NULL);
+}
+
+static gboolean
+load_display_name(Room *room)
+{
+    g_autoptr(Pdu) member = NULL;
+    const char *name;
+
+    if (!rooms_state_find(room->unread->server->rooms, room->room_id, room->root, "m.room.member",
+                          room->user_id, &member, NULL))
         return FALSE;
-    facts = g_new(Facts, 1);
-    *facts = (Facts){g_bytes_ref(room->root), *ret_member_count};
-    g_mutex_lock(&room->unread->lock);
-    if (g_hash_table_size(room->unread->facts) >= FACTS_MAX)
-        g_hash_table_remove_all(room->unread->facts);
-    g_hash_table_insert(room->unread->facts, g_strdup(room->room_id), facts);
-    g_mutex_unlock(&room->unread->lock);
+    name = member != NULL ? json_get_string(member->content, "displayname") : NULL;
+    room->display_name = g_strdup(name != NULL ? name : "");
     return TRUE;
+}
+
+static gboolean
+find_root(Room *room)
+{
+    return (room->root != NULL ||
+            rooms_current_root(room->unread->server->rooms, room->room_id, &room->root, NULL)) &&
+           room->root != NULL;
 }
 
 static gboolean
 load_context(PushContext *context)
 {
     Room *room = context->data;
-    Rooms *rooms = room->unread->server->rooms;
 
-    if ((room->root == NULL && !rooms_current_root(rooms, room->room_id, &room->root, NULL)) ||
-        room->root == NULL ||
-        !rooms_state_find(rooms, room->room_id, room->root, "m.room.power_levels", "",
-                          &room->power_levels, NULL) ||
-        !rooms_state_find(rooms, room->room_id, room->root, "m.room.member", room->user_id,
-                          &room->member, NULL))
+    if (!find_root(room))
+        return FALSE;
+    find_facts(room, &context->member_count);
+    if (context->member_count < 0 || room->display_name == NULL) {
+        if ((context->member_count < 0 && !load_member_count(room, &context->member_count)) ||
+            (room->display_name == NULL && !load_display_name(room)))
+            return FALSE;
+        keep_facts(room, context->member_count);
+    }
+    context->display_name = room->display_name;
+    return TRUE;
+}
+
+static gboolean
+load_power_levels(PushContext *context)
+{
+    Room *room = context->data;
+
+    if (!find_root(room) ||
+        !rooms_state_find(room->unread->server->rooms, room->room_id, room->root,
+                          "m.room.power_levels", "", &room->power_levels, NULL))
         return FALSE;
     context->power_levels = room->power_levels != NULL ? room->power_levels->content : NULL;
-    context->display_name =
-        room->member != NULL ? json_get_string(room->member->content, "displayname") : NULL;
-    return find_facts(room, &context->member_count) || load_facts(room, &context->member_count);
+    return TRUE;
 }
 
 static void
@@ -338,7 +398,10 @@ count_in_database(Unread *unread, StoreConnection *connection, const char *room_
                   const char *user_id, gint64 until, guint changes, Count *count, GError **error)
 {
     g_auto(Room) room = {unread, room_id, user_id, NULL, NULL, NULL};
-    PushContext context = {.user_id = user_id, .load = load_context, .data = &room};
+    PushContext context = {.user_id = user_id,
+                           .load = load_context,
+                           .load_power_levels = load_power_levels,
+                           .data = &room};
     g_autoptr(StoreRows) rows = NULL;
     g_autoptr(Rules) rules = NULL;
     gint64 read = 0;
@@ -405,7 +468,10 @@ unread_advance(Unread *unread, const char *room_id, const char *user_id, gint64 
                guint *ret_highlights)
 {
     g_auto(Room) room = {unread, room_id, user_id, NULL, NULL, NULL};
-    PushContext context = {.user_id = user_id, .load = load_context, .data = &room};
+    PushContext context = {.user_id = user_id,
+                           .load = load_context,
+                           .load_power_levels = load_power_levels,
+                           .data = &room};
     const LogEntry *last = entries->len > 0 ? entries->pdata[entries->len - 1] : NULL;
     Count count = {0};
     guint changes;
