@@ -136,7 +136,7 @@ refuse_event(GError **error, const GError *cause)
 
 static Pdu *
 build_event(const Operation *operation, const RoomMemory *memory, const RoomVersion *version,
-            const Draft *draft, const GPtrArray *auth_pdus, GError **error)
+            const Draft *draft, const GPtrArray *auth_pdus, gint64 origin_server_ts, GError **error)
 {
     const char *prev[ROOM_EXTREMITIES_MAX + 1] = {NULL};
     const char *auth[EVENT_AUTH_KEYS_MAX + 1] = {NULL};
@@ -157,7 +157,7 @@ build_event(const Operation *operation, const RoomMemory *memory, const RoomVers
                         .prev_events = prev,
                         .auth_events = auth,
                         .depth = memory != NULL ? room_memory_depth(memory) + 1 : 1,
-                        .origin_server_ts = clock_wall_ms(),
+                        .origin_server_ts = origin_server_ts,
                     },
                     &operation->rooms->signer, &cause);
     if (pdu == NULL)
@@ -180,7 +180,8 @@ judge_draft(const Operation *operation, RoomMemory *memory, const Draft *draft, 
     auth_pdus = room_memory_state_pdus(memory, &keys, error);
     if (auth_pdus == NULL)
         return NULL;
-    pdu = build_event(operation, memory, memory->info->version, draft, auth_pdus, error);
+    pdu = build_event(operation, memory, memory->info->version, draft, auth_pdus, clock_wall_ms(),
+                      error);
     if (pdu == NULL)
         return NULL;
     if (event_auth_check(pdu, memory->create, auth_pdus, &reason) != AUTH_ALLOW) {
@@ -247,6 +248,31 @@ add_draft(Operation *operation, RoomMemory *memory, LaneBatch *batch, const Draf
     return TRUE;
 }
 
+/* A room's id is its create event's hash, so equal create events would be one room: what one user
+ * asks for twice in a millisecond differs by its time. */
+static Pdu *
+build_create(Operation *operation, LaneBatch *batch, const RoomVersion *version, GError **error)
+{
+    const Draft *draft = g_ptr_array_index(operation->proposal->drafts, 0);
+    Rooms *rooms = operation->rooms;
+    StoreConnection *connection = lane_batch_connection(batch, error);
+    g_autoptr(GPtrArray) none = g_ptr_array_new();
+
+    if (connection == NULL)
+        return NULL;
+    rooms->last_create_ms = MAX(rooms->last_create_ms + 1, clock_wall_ms());
+    for (;; rooms->last_create_ms++) {
+        g_autoptr(Pdu) pdu =
+            build_event(operation, NULL, version, draft, none, rooms->last_create_ms, error);
+        g_autoptr(RoomInfo) info = NULL;
+
+        if (pdu == NULL || !room_reader_info(rooms->reader, connection, pdu->room_id, &info, error))
+            return NULL;
+        if (info == NULL && room_memories_find(rooms->memories, pdu->room_id) == NULL)
+            return g_steal_pointer(&pdu);
+    }
+}
+
 /* The create event gives version 12's room its id, so it comes before the room's memory. */
 static RoomMemory *
 make_room(Operation *operation, LaneBatch *batch, GError **error)
@@ -268,7 +294,7 @@ make_room(Operation *operation, LaneBatch *batch, GError **error)
                     "This server makes rooms of version %s only", room_version_default()->id);
         return NULL;
     }
-    pdu = build_event(operation, NULL, version, draft, none, error);
+    pdu = build_create(operation, batch, version, error);
     if (pdu == NULL)
         return NULL;
     if (event_auth_check(pdu, NULL, none, &reason) != AUTH_ALLOW) {
@@ -293,11 +319,30 @@ make_room(Operation *operation, LaneBatch *batch, GError **error)
     return g_steal_pointer(&memory);
 }
 
+/* Somebody may have taken the name since the request was looked at. */
+static gboolean
+check_alias(const Operation *operation, LaneBatch *batch, GError **error)
+{
+    const char *alias = operation->proposal->alias;
+    StoreConnection *connection = lane_batch_connection(batch, error);
+    g_autoptr(StoredAlias) taken = NULL;
+
+    if (connection == NULL || !alias_store_find(connection, alias, &taken, error))
+        return FALSE;
+    if (taken == NULL)
+        return TRUE;
+    refusal_set(error, 400, "M_ROOM_IN_USE", "A room has the name %s already", alias);
+    return FALSE;
+}
+
 static gboolean
 apply_new_room(Operation *operation, LaneBatch *batch, GError **error)
 {
-    g_autoptr(RoomMemory) memory = make_room(operation, batch, error);
+    g_autoptr(RoomMemory) memory = NULL;
 
+    if (operation->proposal->alias != NULL && !check_alias(operation, batch, error))
+        return FALSE;
+    memory = make_room(operation, batch, error);
     if (memory == NULL)
         return FALSE;
     for (guint i = 1; i < operation->proposal->drafts->len; i++)

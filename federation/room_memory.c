@@ -368,6 +368,7 @@ room_memories_add(RoomMemories *memories, RoomMemory *memory)
             }
         }
     }
+    g_assert(!g_hash_table_contains(memories->rooms, memory->info->room_id));
     memory->home = memories;
     g_hash_table_replace(memories->rooms, memory->info->room_id, memory);
 }

@@ -18,6 +18,7 @@ struct Rooms {
     gpointer find_key_data;
     RoomsDeliver deliver;
     gpointer deliver_data;
+    gint64 last_create_ms; /* lane thread: of the newest create event, no other has it */
     gint64 next_trim_ms; /* lane thread: when old transaction ids go next */
 };
 

@@ -223,7 +223,16 @@ static gboolean
 name_apply(LaneBatch *batch, gpointer data, GError **error)
 {
     const Naming *naming = data;
+    StoreConnection *connection = lane_batch_connection(batch, error);
+    g_autoptr(StoredAlias) taken = NULL;
 
+    /* Somebody may have taken the name since the request was looked at. */
+    if (connection == NULL || !alias_store_find(connection, naming->alias, &taken, error))
+        return FALSE;
+    if (taken != NULL) {
+        refusal_set(error, 409, "M_UNKNOWN", "A room has that name already");
+        return FALSE;
+    }
     alias_store_insert(batch, naming->alias, naming->room_id, naming->user_id, clock_wall_ms());
     return TRUE;
 }

@@ -461,6 +461,34 @@ test_a_room_is_made_and_spoken_in(void)
 }
 
 static void
+test_equal_wishes_make_different_rooms(void)
+{
+    enum {
+        N = 200
+    };
+    Wait *waits[N];
+    g_autoptr(GHashTable) rooms = g_hash_table_new(g_str_hash, g_str_equal);
+
+    for (guint i = 0; i < N; i++) {
+        RoomsProposal *proposal = rooms_proposal_new(NULL, "@ada:alpha.example");
+
+        waits[i] = wait_new();
+        rooms_proposal_add(proposal, "m.room.create", "", json("{\"room_version\":\"12\"}"));
+        rooms_proposal_add(proposal, "m.room.member", "@ada:alpha.example",
+                           json("{\"membership\":\"join\"}"));
+        rooms_propose(alpha->rooms, proposal, proposed, waits[i]);
+    }
+    for (guint i = 0; i < N; i++) {
+        wait_for(waits[i]);
+        g_assert_no_error(waits[i]->error);
+        g_hash_table_add(rooms, waits[i]->room_id);
+    }
+    g_assert_cmpuint(g_hash_table_size(rooms), ==, N);
+    for (guint i = 0; i < N; i++)
+        wait_free(waits[i]);
+}
+
+static void
 test_who_is_not_in_the_room_changes_nothing(void)
 {
     g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "invite");
@@ -1218,6 +1246,7 @@ main(int argc, char **argv)
     alpha = house_new("alpha.example", 1);
     beta = house_new("beta.example", 2);
     g_test_add_func("/rooms/made-and-spoken-in", test_a_room_is_made_and_spoken_in);
+    g_test_add_func("/rooms/equal-wishes", test_equal_wishes_make_different_rooms);
     g_test_add_func("/rooms/outsider-changes-nothing", test_who_is_not_in_the_room_changes_nothing);
     g_test_add_func("/rooms/all-or-nothing", test_a_proposal_is_all_or_nothing);
     g_test_add_func("/rooms/sizes", test_sizes_at_the_limit);

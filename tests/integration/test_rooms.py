@@ -261,6 +261,27 @@ class Rooms(unittest.TestCase):
         self.nora.request("DELETE", "/_matrix/client/v3/" + path)
         self.refused(404, "M_NOT_FOUND", self.nora.get, path)
 
+    def test_many_want_a_name(self):
+        """Of many who want it at the same time one has it, and the others' rooms never were."""
+        name = f"wanted{time.monotonic_ns()}"
+        before = len(self.nora.get("joined_rooms")["joined_rooms"])
+        outcomes = []
+
+        def take():
+            client = Client(self.north.url, self.north.authority, self.nora.access_token)
+            try:
+                outcomes.append(client.create_room(room_alias_name=name))
+            except Refused as refusal:
+                outcomes.append(refusal.errcode)
+
+        threads = [threading.Thread(target=take) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(outcomes.count("M_ROOM_IN_USE"), 5)
+        self.assertEqual(len(self.nora.get("joined_rooms")["joined_rooms"]), before + 1)
+
     def relate(self, client, room_id, parent, rel_type, body, kind="m.room.message"):
         client.transaction += 1
         content = {"body": body, "msgtype": "m.text", "m.relates_to": {"rel_type": rel_type, "event_id": parent}}
