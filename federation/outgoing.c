@@ -177,20 +177,29 @@ handshake_sent(const PartnerAnswer *answer, gpointer data)
         handshake_try_another(handshake, error);
 }
 
-/* NULL-terminated, owned by the caller, its strings borrowed; NULL: no list of strings. */
-static const char **
-string_list(const cJSON *array, guint count_max)
+/* prev_events or auth_events of a template: at most PDU_PREV_EVENTS_MAX ids, and the hashes beside
+ * them where the version has such (else ""), borrowed. */
+typedef struct {
+    const char *ids[PDU_PREV_EVENTS_MAX + 1]; /* NULL-terminated */
+    const char *hashes[PDU_PREV_EVENTS_MAX + 1];
+} References;
+
+static gboolean
+read_references(const RoomVersion *version, const cJSON *array, guint count_max,
+                References *ret_references)
 {
-    g_autoptr(GPtrArray) list = g_ptr_array_new();
+    guint count = 0;
     if (array == NULL)
-        return NULL;
-    for (const cJSON *item = array->child; item != NULL; item = item->next) {
-        if (!cJSON_IsString(item) || list->len == count_max)
-            return NULL;
-        g_ptr_array_add(list, item->valuestring);
+        return FALSE;
+    for (const cJSON *item = array->child; item != NULL; item = item->next, count++) {
+        const cJSON *id = version->reference_pairs && cJSON_IsArray(item) ? item->child : item;
+        const char *hash = id != NULL && id != item ? json_get_string(id->next, "sha256") : NULL;
+        if (!cJSON_IsString(id) || count == count_max)
+            return FALSE;
+        ret_references->ids[count] = id->valuestring;
+        ret_references->hashes[count] = hash != NULL ? hash : "";
     }
-    g_ptr_array_add(list, NULL);
-    return (const char **)g_ptr_array_free(g_steal_pointer(&list), FALSE);
+    return TRUE;
 }
 
 /* The content is ours; of the template's only what a restricted join needs is taken over. */
@@ -209,6 +218,15 @@ member_content(const Handshake *handshake, const cJSON *template)
         cJSON_AddItemToObject(content, "join_authorised_via_users_server",
                               cJSON_CreateString(authorised));
     return content;
+}
+
+static gboolean
+template_depth(const cJSON *template, gint64 *ret_depth)
+{
+    const char *large = json_number_text(json_object_get(template, "depth"));
+    if (large != NULL) /* versions 1 to 5 */
+        return g_ascii_string_to_signed(large, 10, 0, G_MAXINT64, ret_depth, NULL);
+    return json_get_integer(template, "depth", ret_depth) && *ret_depth >= 0;
 }
 
 /* We sign a member event of our own user and nothing else, whatever the partner's template says. */
@@ -231,29 +249,33 @@ event_from_template(const Handshake *handshake, const cJSON *json, GError **erro
         g_strcmp0(json_get_string(template, "state_key"), handshake->user_id) != 0 ||
         g_strcmp0(json_get_string(template, "room_id"), handshake->room_id) != 0 ||
         g_strcmp0(membership, handshake->join ? "join" : "leave") != 0 ||
-        !json_get_integer(template, "depth", &depth) || depth < 0) {
+        !template_depth(template, &depth)) {
         refusal_set(error, 502, "M_UNKNOWN",
                     "The partner's template is not the membership event that was asked for");
         return NULL;
     }
-    g_autofree const char **prev_events =
-        string_list(json_get_array(template, "prev_events"), PDU_PREV_EVENTS_MAX);
-    g_autofree const char **auth_events =
-        string_list(json_get_array(template, "auth_events"), PDU_AUTH_EVENTS_MAX);
-    if (prev_events == NULL || auth_events == NULL) {
+    References prev = {0}, auth = {0};
+    if (!read_references(version, json_get_array(template, "prev_events"), PDU_PREV_EVENTS_MAX,
+                         &prev) ||
+        !read_references(version, json_get_array(template, "auth_events"), PDU_AUTH_EVENTS_MAX,
+                         &auth)) {
         refusal_set(error, 502, "M_UNKNOWN", "The partner's template has malformed event ids");
         return NULL;
     }
     g_autoptr(cJSON) content = member_content(handshake, template);
+    g_autofree char *event_id = rooms_new_id(handshake->outgoing->rooms, '$');
     PduSigner signer = pdu_signer(handshake->outgoing->own_name, handshake->outgoing->key);
     PduTemplate ours = {
+        .event_id = event_id,
         .room_id = handshake->room_id,
         .type = "m.room.member",
         .state_key = handshake->user_id,
         .sender = handshake->user_id,
         .content = content,
-        .prev_events = prev_events,
-        .auth_events = auth_events,
+        .prev_events = prev.ids,
+        .auth_events = auth.ids,
+        .prev_hashes = prev.hashes,
+        .auth_hashes = auth.hashes,
         .depth = depth,
         .origin_server_ts = clock_wall_ms(),
     };
@@ -303,8 +325,10 @@ leave_alone(Handshake *handshake)
         return FALSE;
     const char *const stands_on[] = {invite->event_id, NULL};
     g_autoptr(cJSON) content = member_content(handshake, NULL);
+    g_autofree char *event_id = rooms_new_id(outgoing->rooms, '$');
     PduSigner signer = pdu_signer(outgoing->own_name, outgoing->key);
     PduTemplate ours = {
+        .event_id = event_id,
         .room_id = handshake->room_id,
         .type = "m.room.member",
         .state_key = handshake->user_id,

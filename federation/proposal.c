@@ -134,29 +134,50 @@ refuse_event(GError **error, const GError *cause)
         refusal_set(error, 400, "M_BAD_JSON", "That does not make an event: %s", cause->message);
 }
 
+/* Versions 1 and 2 put the hash beside each id; later ones hold no place for it. */
+static void
+take_reference(const RoomVersion *version, const Pdu *pdu, const char **ret_id, char **ret_hash)
+{
+    *ret_id = pdu->event_id;
+    *ret_hash = version->reference_pairs ? pdu_reference_hash(pdu) : NULL;
+}
+
 static Pdu *
 build_event(const Operation *operation, const RoomMemory *memory, const RoomVersion *version,
             const Draft *draft, const GPtrArray *auth_pdus, gint64 origin_server_ts, GError **error)
 {
     const char *prev[ROOM_EXTREMITIES_MAX + 1] = {NULL};
     const char *auth[EVENT_AUTH_KEYS_MAX + 1] = {NULL};
+    g_auto(GStrv) prev_hashes = g_new0(char *, ROOM_EXTREMITIES_MAX + 1);
+    g_auto(GStrv) auth_hashes = g_new0(char *, EVENT_AUTH_KEYS_MAX + 1);
+    g_autofree char *event_id = rooms_new_id(operation->rooms, '$');
+    g_autofree char *room_id = version->room_id_is_create_hash || memory != NULL
+                                   ? NULL
+                                   : rooms_new_id(operation->rooms, '!');
+    gboolean redaction = g_str_equal(draft->type, "m.room.redaction");
+    gint64 depth = memory != NULL ? room_memory_depth(memory) : 0;
     g_autoptr(GError) cause = NULL;
     Pdu *pdu;
 
     for (guint i = 0; memory != NULL && i < memory->extremities->len; i++)
-        prev[i] = ((RoomEvent *)g_ptr_array_index(memory->extremities, i))->pdu->event_id;
+        take_reference(version, ((RoomEvent *)g_ptr_array_index(memory->extremities, i))->pdu,
+                       &prev[i], &prev_hashes[i]);
     for (guint i = 0; i < auth_pdus->len; i++)
-        auth[i] = ((Pdu *)g_ptr_array_index(auth_pdus, i))->event_id;
+        take_reference(version, g_ptr_array_index(auth_pdus, i), &auth[i], &auth_hashes[i]);
     pdu = pdu_build(version,
                     &(PduTemplate){
-                        .room_id = memory != NULL ? memory->info->room_id : NULL,
+                        .event_id = event_id,
+                        .room_id = memory != NULL ? memory->info->room_id : room_id,
                         .type = draft->type,
                         .state_key = draft->state_key,
                         .sender = operation->proposal->sender,
                         .content = draft->content,
+                        .redacts = redaction ? json_get_string(draft->content, "redacts") : NULL,
                         .prev_events = prev,
                         .auth_events = auth,
-                        .depth = memory != NULL ? room_memory_depth(memory) + 1 : 1,
+                        .prev_hashes = (const char *const *)prev_hashes,
+                        .auth_hashes = (const char *const *)auth_hashes,
+                        .depth = depth < version->depth_max ? depth + 1 : depth,
                         .origin_server_ts = origin_server_ts,
                     },
                     &operation->rooms->signer, &cause);
@@ -273,7 +294,8 @@ build_create(Operation *operation, LaneBatch *batch, const RoomVersion *version,
     }
 }
 
-/* The create event gives version 12's room its id, so it comes before the room's memory. */
+/* The create event gives version 12's room its id (and names the id of older ones), so it comes
+ * before the room's memory. */
 static RoomMemory *
 make_room(Operation *operation, LaneBatch *batch, GError **error)
 {
@@ -289,9 +311,9 @@ make_room(Operation *operation, LaneBatch *batch, GError **error)
     guint8 seed[STATE_SEED_BYTES];
     const char *reason = NULL;
 
-    if (version == NULL || !version->room_id_is_create_hash) {
+    if (version == NULL) {
         refusal_set(error, 400, "M_UNSUPPORTED_ROOM_VERSION",
-                    "This server makes rooms of version %s only", room_version_default()->id);
+                    "This server makes no rooms of that version");
         return NULL;
     }
     pdu = build_create(operation, batch, version, error);
@@ -303,6 +325,8 @@ make_room(Operation *operation, LaneBatch *batch, GError **error)
     }
     randombytes_buf(seed, sizeof seed);
     info = room_info_new(pdu->room_id, version, seed);
+    if (!version->room_id_is_create_hash)
+        room_info_set_create(info, pdu);
     memory = room_memory_new(operation->rooms->reader, info);
     memory->view->connection = lane_batch_connection(batch, error);
     if (memory->view->connection == NULL)

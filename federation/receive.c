@@ -717,6 +717,8 @@ begin_room(Submission *submission, LaneBatch *batch, GError **error)
     randombytes_buf(seed, sizeof seed);
     seed_bytes = g_bytes_new(seed, sizeof seed);
     info = room_info_new(submission->room_id, submission->version, seed);
+    if (!submission->version->room_id_is_create_hash)
+        room_info_set_create(info, find_create(submission));
     memory = room_memory_new(submission->rooms->reader, info);
     memory->view->connection = lane_batch_connection(batch, error);
     if (memory->view->connection == NULL)
@@ -1014,6 +1016,19 @@ submit(Submission *submission)
         submission_answer(submission, 0, error);
 }
 
+/* Of the invite that this event may end: the version that it was sent in. */
+static gboolean
+invite_version(Submission *submission, GBytes *event, GError **error)
+{
+    gsize length = 0;
+    const char *text = g_bytes_get_data(event, &length);
+    g_autoptr(cJSON) json = json_parse(text, length, &json_limits_event_lax, NULL);
+    const char *user_id = json_get_string(json, "state_key");
+
+    return user_id == NULL || rooms_invite_version(submission->rooms, submission->room_id, user_id,
+                                                   &submission->version, error);
+}
+
 static void
 submit_events(Submission *submission, GPtrArray *events)
 {
@@ -1026,8 +1041,11 @@ submit_events(Submission *submission, GPtrArray *events)
     }
     /* The end of an invite into a room that we never were in. */
     if (submission->version == NULL && submission->kind != RECEIVE_OUTLIERS &&
-        submission->kind != RECEIVE_HISTORY)
-        submission->version = room_version_default();
+        submission->kind != RECEIVE_HISTORY && events->len > 0 &&
+        !invite_version(submission, g_ptr_array_index(events, 0), &error)) {
+        submission_answer(submission, 0, error);
+        return;
+    }
     for (guint i = 0; i < events->len; i++) {
         add_input(submission, g_ptr_array_index(events, i));
         any = any || g_ptr_array_index(submission->pdus, i) != NULL;
@@ -1108,14 +1126,15 @@ version_of_state(const char *room_id, GPtrArray *state)
     for (guint i = 0; i < state->len; i++) {
         gsize length = 0;
         const char *text = g_bytes_get_data(g_ptr_array_index(state, i), &length);
-        g_autoptr(cJSON) json = json_parse(text, length, &json_limits_event, NULL);
+        g_autoptr(cJSON) json = json_parse(text, length, &json_limits_event_lax, NULL);
         const RoomVersion *version;
         g_autoptr(Pdu) pdu = NULL;
+        const cJSON *named;
 
         if (g_strcmp0(json_get_string(json, "type"), "m.room.create") != 0)
             continue;
-        version = room_version_find_supported(
-            json_get_string(json_get_object(json, "content"), "room_version"));
+        named = json_object_get(json_get_object(json, "content"), "room_version");
+        version = room_version_find_supported(named == NULL ? "1" : named->valuestring);
         pdu = version != NULL ? pdu_from_json(version, text, length, NULL) : NULL;
         if (pdu != NULL && g_str_equal(pdu->room_id, room_id))
             return version;
@@ -1154,15 +1173,15 @@ rooms_accept_join(Rooms *rooms, const char *room_id, GBytes *join, GPtrArray *st
 }
 
 void
-rooms_accept_invite(Rooms *rooms, const char *room_id, GBytes *invite, GBytes *stripped_state,
-                    RoomsReceived on_done, gpointer data)
+rooms_accept_invite(Rooms *rooms, const char *room_id, const RoomVersion *version, GBytes *invite,
+                    GBytes *stripped_state, RoomsReceived on_done, gpointer data)
 {
     Submission *submission = submission_new(rooms, RECEIVE_INVITE, room_id, NULL, on_done, data);
     g_autoptr(GError) error = NULL;
     const Received *received;
     const Pdu *pdu;
 
-    submission->version = room_version_default();
+    submission->version = version;
     submission->stripped_state = g_bytes_ref(stripped_state);
     add_input(submission, invite);
     received = g_ptr_array_index(submission->received, 0);

@@ -89,7 +89,17 @@ room_info_unref(RoomInfo *info)
     if (info == NULL || !g_atomic_int_dec_and_test(&info->references))
         return;
     g_free(info->room_id);
+    pdu_unref(info->create);
     g_free(info);
+}
+
+void
+room_info_set_create(RoomInfo *info, const Pdu *create)
+{
+    Pdu *held = pdu_ref(create);
+
+    if (!g_atomic_pointer_compare_and_exchange(&info->create, NULL, held))
+        pdu_unref(held); /* another thread was first */
 }
 
 /* ---- node ids ---- */
@@ -419,25 +429,49 @@ room_view_event(RoomView *view, const char *event_id, RoomEvent **ret_event, GEr
     return room_view_events(view, &event_id, 1, ret_event, error);
 }
 
+/* Named by the room's id since version 12; before, it is an entry of the current state. */
+static gboolean
+create_event_id(RoomView *view, char **ret_event_id, GError **error)
+{
+    g_autoptr(StoreConnection) owned = NULL;
+    g_autoptr(GPtrArray) rows = NULL;
+    StoreConnection *connection;
+
+    if (view->info->version->room_id_is_create_hash) {
+        *ret_event_id = g_strconcat("$", view->info->room_id + 1, NULL);
+        return TRUE;
+    }
+    connection = connection_for(view->reader, view->connection, &owned, error);
+    if (connection != NULL)
+        rows = state_store_rows(connection, view->info->room_id, "m.room.create", "", error);
+    if (rows == NULL)
+        return FALSE;
+    *ret_event_id =
+        rows->len > 0 ? g_strdup(((StateRow *)g_ptr_array_index(rows, 0))->event_id) : NULL;
+    return TRUE;
+}
+
 gboolean
 room_view_create(RoomView *view, Pdu **ret_create, GError **error)
 {
     g_autoptr(RoomEvent) event = NULL;
     g_autofree char *event_id = NULL;
+    Pdu *known = g_atomic_pointer_get(&view->info->create);
 
-    if (!view->info->version->room_id_is_create_hash) {
-        g_set_error(error, STATE_RESOLUTION_ERROR, STATE_RESOLUTION_ERROR_UNSUPPORTED,
-                    "room version %s is not served", view->info->version->id);
-        return FALSE;
+    if (known != NULL) {
+        *ret_create = pdu_ref(known);
+        return TRUE;
     }
-    event_id = g_strconcat("$", view->info->room_id + 1, NULL);
-    if (!room_view_event(view, event_id, &event, error))
+    if (!create_event_id(view, &event_id, error) ||
+        (event_id != NULL && !room_view_event(view, event_id, &event, error)))
         return FALSE;
     if (event == NULL) {
         g_set_error(error, STORE_ERROR, STORE_ERROR_FAILED, "the create event of %s is not stored",
                     view->info->room_id);
         return FALSE;
     }
+    if (!view->info->version->room_id_is_create_hash)
+        room_info_set_create(view->info, event->pdu);
     *ret_create = pdu_ref(event->pdu);
     return TRUE;
 }

@@ -43,11 +43,14 @@ typedef struct {
     char *room_id;
     const RoomVersion *version;
     guint8 seed[STATE_SEED_BYTES];
+    Pdu *create; /* once known, where the room's id does not name it; see room_view_create() */
 } RoomInfo;
 
 RoomInfo *room_info_new(const char *room_id, const RoomVersion *version, const guint8 *seed);
 RoomInfo *room_info_ref(RoomInfo *info);
 void room_info_unref(RoomInfo *info);
+/* The create event of a room that begins here, before its state is stored. */
+void room_info_set_create(RoomInfo *info, const Pdu *create);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RoomInfo, room_info_unref)
 
 /* ---- reading ---- */

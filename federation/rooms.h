@@ -139,8 +139,8 @@ void rooms_accept_join(Rooms *rooms, const char *room_id, GBytes *join, GPtrArra
                        GPtrArray *auth_chain, RoomsReceived done, gpointer data);
 /* An invite for our user to a room that we are not in (already co-signed), with its stripped state
  * (JSON array text). */
-void rooms_accept_invite(Rooms *rooms, const char *room_id, GBytes *invite, GBytes *stripped_state,
-                         RoomsReceived done, gpointer data);
+void rooms_accept_invite(Rooms *rooms, const char *room_id, const RoomVersion *version,
+                         GBytes *invite, GBytes *stripped_state, RoomsReceived done, gpointer data);
 /* Our user's leave from a room that we are not in (an invite turned down, here or by
  * make_leave/send_leave). */
 void rooms_accept_leave(Rooms *rooms, const char *room_id, GBytes *leave, RoomsReceived done,
@@ -194,6 +194,12 @@ GPtrArray *rooms_events(Rooms *rooms, const char *room_id, GPtrArray *event_ids,
 /* TRUE and *ret_version NULL when this server never was in that room. */
 gboolean
 rooms_version(Rooms *rooms, const char *room_id, const RoomVersion **ret_version, GError **error);
+/* A new event id ('$') or room id ('!') of this server (g_free), for the versions in which their
+ * maker chooses them: 1 and 2, 1 to 11. */
+char *rooms_new_id(Rooms *rooms, char sigil);
+/* The version of the room that this user of ours is invited to from outside; NULL: no invite. */
+gboolean rooms_invite_version(Rooms *rooms, const char *room_id, const char *user_id,
+                              const RoomVersion **ret_version, GError **error);
 
 /* The current state's root; *ret_root NULL when we never were in the room. */
 gboolean rooms_current_root(Rooms *rooms, const char *room_id, GBytes **ret_root, GError **error);

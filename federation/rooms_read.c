@@ -6,7 +6,10 @@
 #include "federation/rooms_private.h"
 #include "identity/clock.h"
 #include "identity/refusal.h"
+#include "identity/unpadded_base64.h"
 #include "storage/membership_store.h"
+
+#include <sodium.h>
 
 #define AUTH_CHAIN_EVENTS_MAX 50000
 
@@ -51,6 +54,31 @@ rooms_version(Rooms *rooms, const char *room_id, const RoomVersion **ret_version
     if (!room_reader_info(rooms->reader, NULL, room_id, &info, error))
         return FALSE;
     *ret_version = info != NULL ? info->version : NULL;
+    return TRUE;
+}
+
+char *
+rooms_new_id(Rooms *rooms, char sigil)
+{
+    guint8 random[15];
+    g_autofree char *opaque = NULL;
+
+    randombytes_buf(random, sizeof random);
+    opaque = unpadded_base64_encode(random, sizeof random, BASE64_URL_SAFE);
+    return g_strdup_printf("%c%s:%s", sigil, opaque, rooms->server_name);
+}
+
+gboolean
+rooms_invite_version(Rooms *rooms, const char *room_id, const char *user_id,
+                     const RoomVersion **ret_version, GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(rooms->pool, error);
+    g_autoptr(StoredInvite) invite = NULL;
+
+    if (connection == NULL ||
+        !membership_store_find_invite(connection, user_id, room_id, &invite, error))
+        return FALSE;
+    *ret_version = invite != NULL ? room_version_find_supported(invite->room_version) : NULL;
     return TRUE;
 }
 
@@ -619,10 +647,12 @@ member_template(const char *membership)
 
 /* The room's ends, and the depth of the deepest. */
 static gboolean
-room_ends(Rooms *rooms, RoomView *view, GPtrArray **ret_ids, gint64 *ret_depth, GError **error)
+room_ends(Rooms *rooms, RoomView *view, GPtrArray **ret_ids, GPtrArray **ret_hashes,
+          gint64 *ret_depth, GError **error)
 {
     g_autoptr(GPtrArray) ids = NULL;
     g_autoptr(GPtrArray) events = NULL;
+    g_autoptr(GPtrArray) hashes = NULL;
 
     {
         g_autoptr(StoreConnection) connection = store_borrow(rooms->pool, error);
@@ -637,7 +667,17 @@ room_ends(Rooms *rooms, RoomView *view, GPtrArray **ret_ids, gint64 *ret_depth, 
     *ret_depth = 0;
     for (guint i = 0; i < events->len; i++)
         *ret_depth = MAX(*ret_depth, ((RoomEvent *)g_ptr_array_index(events, i))->pdu->depth);
+    g_ptr_array_set_size(ids, 0); /* the same, in the order of the events */
+    hashes = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < events->len; i++) {
+        const RoomEvent *event = g_ptr_array_index(events, i);
+
+        g_ptr_array_add(ids, g_strdup(event->pdu->event_id));
+        if (view->info->version->reference_pairs)
+            g_ptr_array_add(hashes, pdu_reference_hash(event->pdu));
+    }
     *ret_ids = g_steal_pointer(&ids);
+    *ret_hashes = g_steal_pointer(&hashes);
     return TRUE;
 }
 
@@ -650,6 +690,9 @@ rooms_template(Rooms *rooms, const char *room_id, const char *user_id, const cha
     g_autoptr(GPtrArray) prev_ids = NULL;
     g_autoptr(GPtrArray) auth_pdus = NULL;
     g_autoptr(GPtrArray) auth_ids = g_ptr_array_new();
+    g_autoptr(GPtrArray) prev_hashes = NULL;
+    g_autoptr(GPtrArray) auth_hashes = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *trial_id = rooms_new_id(rooms, '$');
     g_autofree char *authoriser = NULL;
     g_autoptr(Pdu) create = NULL;
     g_autoptr(Pdu) trial = NULL;
@@ -673,18 +716,26 @@ rooms_template(Rooms *rooms, const char *room_id, const char *user_id, const cha
             cJSON_AddItemToObject(content, "join_authorised_via_users_server",
                                   cJSON_CreateString(authoriser));
     }
-    if (!room_ends(rooms, view, &prev_ids, &depth, error) ||
+    if (!room_ends(rooms, view, &prev_ids, &prev_hashes, &depth, error) ||
         !current_root_id(rooms, room_id, &root, error) || !room_view_create(view, &create, error))
         return FALSE;
     event_auth_keys(view->info->version, "m.room.member", user_id, user_id, content, &keys);
     auth_pdus = room_view_state_pdus(view, &root, &keys, error);
     if (auth_pdus == NULL)
         return FALSE;
-    for (guint i = 0; i < auth_pdus->len; i++)
-        g_ptr_array_add(auth_ids, (gpointer)((Pdu *)g_ptr_array_index(auth_pdus, i))->event_id);
+    for (guint i = 0; i < auth_pdus->len; i++) {
+        const Pdu *pdu = g_ptr_array_index(auth_pdus, i);
+
+        g_ptr_array_add(auth_ids, (gpointer)pdu->event_id);
+        if (view->info->version->reference_pairs)
+            g_ptr_array_add(auth_hashes, pdu_reference_hash(pdu));
+    }
     g_ptr_array_add(auth_ids, NULL);
     g_ptr_array_add(prev_ids, NULL);
+    g_ptr_array_add(prev_hashes, NULL);
+    g_ptr_array_add(auth_hashes, NULL);
     event = (PduTemplate){
+        .event_id = trial_id,
         .room_id = room_id,
         .type = "m.room.member",
         .state_key = user_id,
@@ -692,7 +743,11 @@ rooms_template(Rooms *rooms, const char *room_id, const char *user_id, const cha
         .content = content,
         .prev_events = (const char *const *)prev_ids->pdata,
         .auth_events = (const char *const *)auth_ids->pdata,
-        .depth = depth + 1,
+        .prev_hashes =
+            view->info->version->reference_pairs ? (const char *const *)prev_hashes->pdata : NULL,
+        .auth_hashes =
+            view->info->version->reference_pairs ? (const char *const *)auth_hashes->pdata : NULL,
+        .depth = depth < view->info->version->depth_max ? depth + 1 : depth,
         .origin_server_ts = clock_wall_ms(),
     };
     /* Tried on an event that only this function sees; our signature on it means nothing. */
@@ -704,6 +759,7 @@ rooms_template(Rooms *rooms, const char *room_id, const char *user_id, const cha
                     reason);
         return FALSE;
     }
+    event.event_id = NULL; /* who signs it names it */
     *ret_event = pdu_template_json(view->info->version, &event, error);
     if (*ret_event == NULL)
         return FALSE;

@@ -524,7 +524,12 @@ split_into_rooms(Transaction *transaction, const cJSON *pdus, GError **error)
             continue;
         if (!rooms_version(transaction->transactions->rooms, room_id, &version, error))
             return NULL;
-        /* No room of ours: it may still be the end of an invite, in the version that we speak. */
+        /* No room of ours: it may still be the end of an invite, in the version of that. */
+        const char *invited = json_get_string(item, "state_key");
+        if (version == NULL && invited != NULL &&
+            !rooms_invite_version(transaction->transactions->rooms, room_id, invited, &version,
+                                  error))
+            return NULL;
         if (version == NULL)
             version = room_version_default();
         GBytes *bytes = json_canonical(item, NULL);

@@ -15,7 +15,7 @@ reference(const RoomVersion *version, const char *id, const char *hash)
         return cJSON_CreateString(id);
     cJSON *pair = cJSON_CreateArray();
     cJSON *hashes = cJSON_CreateObject();
-    if (hash != NULL)
+    if (hash != NULL && hash[0] != '\0')
         cJSON_AddItemToObject(hashes, "sha256", cJSON_CreateString(hash));
     cJSON_AddItemToArray(pair, cJSON_CreateString(id));
     cJSON_AddItemToArray(pair, hashes);
@@ -46,18 +46,16 @@ static cJSON *
 template_tree(const RoomVersion *version, const PduTemplate *template)
 {
     cJSON *event = cJSON_CreateObject();
-    gboolean in_content = template->redacts != NULL && version->redacts_in_content;
 
-    if (in_content) {
+    if (template->redacts != NULL) {
         cJSON *content = cJSON_Duplicate(template->content, TRUE);
         cJSON_DeleteItemFromObjectCaseSensitive(content, "redacts");
-        cJSON_AddItemToObject(content, "redacts", cJSON_CreateString(template->redacts));
         cJSON_AddItemToObject(event, "content", content);
+        cJSON_AddItemToObject(version->redacts_in_content ? content : event, "redacts",
+                              cJSON_CreateString(template->redacts));
     } else {
         cJSON_AddItemReferenceToObject(event, "content", (cJSON *)template->content);
     }
-    if (template->redacts != NULL && !in_content)
-        cJSON_AddItemToObject(event, "redacts", cJSON_CreateString(template->redacts));
     if (template->event_id != NULL && version->event_id_format == EVENT_ID_CHOSEN)
         cJSON_AddItemToObject(event, "event_id", cJSON_CreateString(template->event_id));
     if (template->room_id != NULL)

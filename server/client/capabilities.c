@@ -1,19 +1,35 @@
 /* server/client/capabilities.c: what this server can do, and what it has none of.
  * Client-server API: "Capabilities negotiation", "Third-party Networks", "Voice over IP". */
+#include "federation/room/room_version.h"
 #include "server/http/route.h"
+
+/* Every version that the specification has is stable there. */
+static void
+append_room_versions(GString *out)
+{
+    guint count = 0, given = 0;
+    const RoomVersion *versions = room_version_table(&count);
+
+    g_string_append_printf(out, "{\"default\":\"%s\",\"available\":{", room_version_default()->id);
+    for (guint i = 0; i < count; i++)
+        if (versions[i].supported)
+            g_string_append_printf(out, "%s\"%s\":\"stable\"", given++ > 0 ? "," : "",
+                                   versions[i].id);
+    g_string_append(out, "}}");
+}
 
 static Response *
 capabilities_get(Request *request, GError **error)
 {
-    return response_text(
-        200, "application/json",
-        "{\"capabilities\":{"
-        "\"m.room_versions\":{\"default\":\"12\",\"available\":{\"12\":\"stable\"}},"
-        "\"m.change_password\":{\"enabled\":false},"
-        "\"m.3pid_changes\":{\"enabled\":false},"
-        "\"m.get_login_token\":{\"enabled\":false},"
-        "\"m.set_displayname\":{\"enabled\":true},"
-        "\"m.set_avatar_url\":{\"enabled\":true}}}");
+    GString *out = g_string_new("{\"capabilities\":{\"m.room_versions\":");
+
+    append_room_versions(out);
+    g_string_append(out, ",\"m.change_password\":{\"enabled\":false},"
+                         "\"m.3pid_changes\":{\"enabled\":false},"
+                         "\"m.get_login_token\":{\"enabled\":false},"
+                         "\"m.set_displayname\":{\"enabled\":true},"
+                         "\"m.set_avatar_url\":{\"enabled\":true}}}");
+    return response_json(200, out);
 }
 
 /* No bridges, no relay: an empty object is the specification's way to say so. */

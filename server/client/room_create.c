@@ -206,7 +206,8 @@ array_has(const cJSON *array, const char *text)
 }
 
 static cJSON *
-create_content(const cJSON *body, const Preset *preset, const char *version)
+create_content(const cJSON *body, const Preset *preset, const RoomVersion *version,
+               const char *creator)
 {
     const cJSON *asked = json_get_object(body, "creation_content");
     cJSON *content = asked != NULL ? cJSON_Duplicate(asked, TRUE) : cJSON_CreateObject();
@@ -214,8 +215,10 @@ create_content(const cJSON *body, const Preset *preset, const char *version)
 
     cJSON_DeleteItemFromObjectCaseSensitive(content, "creator");
     cJSON_DeleteItemFromObjectCaseSensitive(content, "room_version");
-    cJSON_AddItemToObject(content, "room_version", cJSON_CreateString(version));
-    if (preset->trusted && json_get_array(body, "invite") != NULL) {
+    cJSON_AddItemToObject(content, "room_version", cJSON_CreateString(version->id));
+    if (!version->creator_is_sender)
+        cJSON_AddItemToObject(content, "creator", cJSON_CreateString(creator));
+    if (version->additional_creators && preset->trusted && json_get_array(body, "invite") != NULL) {
         const cJSON *given = json_get_array(content, "additional_creators");
         cJSON *creators = given != NULL ? cJSON_Duplicate(given, TRUE) : cJSON_CreateArray();
 
@@ -233,16 +236,17 @@ create_content(const cJSON *body, const Preset *preset, const char *version)
     return content;
 }
 
-/* The specification wants the tombstone's level written down, above state_default, whatever was
- * overridden. */
+/* Since version 12 the specification wants the tombstone's level written down, above state_default,
+ * whatever was overridden. */
 static void
-ensure_tombstone(cJSON *content)
+ensure_tombstone(const RoomVersion *version, cJSON *content)
 {
     cJSON *events = (cJSON *)json_get_object(content, "events");
     gint64 state_default = 50;
 
     json_get_integer(content, "state_default", &state_default);
-    if (events != NULL && json_object_get(events, "m.room.tombstone") == NULL)
+    if (version->creators_infinite && events != NULL &&
+        json_object_get(events, "m.room.tombstone") == NULL)
         cJSON_AddItemToObject(events, "m.room.tombstone",
                               cJSON_CreateNumber((double)MAX(150, state_default + 1)));
 }
@@ -264,10 +268,26 @@ drop_creators(cJSON *content, const char *creator, const cJSON *creators)
     }
 }
 
-/* Version 12: creators stand above every level, so no user is listed; the tombstone stands above
- * state_default. */
+/* Up to version 11 the creator has 100 by being listed, and with "trusted_private_chat" so have
+ * those who are invited.  Since version 12 creators stand above every level and are not listed. */
+static void
+list_creators(cJSON *users, const cJSON *body, const Preset *preset, const char *creator)
+{
+    const cJSON *invited = preset->trusted ? json_get_array(body, "invite") : NULL;
+    const cJSON *item;
+
+    cJSON_AddItemToObject(users, creator, cJSON_CreateNumber(100));
+    cJSON_ArrayForEach(item, invited)
+    {
+        if (json_object_get(users, item->valuestring) == NULL)
+            cJSON_AddItemToObject(users, item->valuestring, cJSON_CreateNumber(100));
+    }
+}
+
+/* Since version 12 the tombstone stands above state_default. */
 static cJSON *
-power_levels_content(const cJSON *body, const char *creator, const cJSON *creators)
+power_levels_content(const cJSON *body, const Preset *preset, const RoomVersion *version,
+                     const char *creator, const cJSON *creators)
 {
     static const struct {
         const char *key;
@@ -281,26 +301,33 @@ power_levels_content(const cJSON *body, const char *creator, const cJSON *creato
           {"m.room.avatar", 50},      {"m.room.canonical_alias", 50},
           {"m.room.encryption", 100}, {"m.room.history_visibility", 100},
           {"m.room.name", 50},        {"m.room.power_levels", 100},
-          {"m.room.server_acl", 100}, {"m.room.tombstone", 150},
+          {"m.room.server_acl", 100}, {"m.room.tombstone", 100},
       };
     const cJSON *override = json_get_object(body, "power_level_content_override");
     cJSON *content = cJSON_CreateObject();
     cJSON *by_type = cJSON_CreateObject();
+    cJSON *users = cJSON_CreateObject();
     const cJSON *item;
 
     for (guint i = 0; i < G_N_ELEMENTS(levels); i++)
         cJSON_AddItemToObject(content, levels[i].key, cJSON_CreateNumber(levels[i].level));
     for (guint i = 0; i < G_N_ELEMENTS(events); i++)
         cJSON_AddItemToObject(by_type, events[i].key, cJSON_CreateNumber(events[i].level));
+    if (version->creators_infinite)
+        cJSON_ReplaceItemInObjectCaseSensitive(by_type, "m.room.tombstone",
+                                               cJSON_CreateNumber(150));
     cJSON_AddItemToObject(content, "events", by_type);
-    cJSON_AddItemToObject(content, "users", cJSON_CreateObject());
+    if (!version->creators_infinite)
+        list_creators(users, body, preset, creator);
+    cJSON_AddItemToObject(content, "users", users);
     cJSON_ArrayForEach(item, override)
     {
         cJSON_DeleteItemFromObjectCaseSensitive(content, item->string);
         cJSON_AddItemToObject(content, item->string, cJSON_Duplicate(item, TRUE));
     }
-    ensure_tombstone(content);
-    drop_creators(content, creator, creators);
+    ensure_tombstone(version, content);
+    if (version->creators_infinite)
+        drop_creators(content, creator, creators);
     return content;
 }
 
@@ -389,7 +416,7 @@ add_local_invites(Request *request, RoomsProposal *proposal, const cJSON *body, 
 }
 
 static RoomsProposal *
-make_proposal(Request *request, const cJSON *body, const Preset *preset, const char *version,
+make_proposal(Request *request, const cJSON *body, const Preset *preset, const RoomVersion *version,
               const char *alias, GError **error)
 {
     const char *user_id = request_user_id(request);
@@ -400,13 +427,13 @@ make_proposal(Request *request, const cJSON *body, const Preset *preset, const c
 
     if (join == NULL)
         return NULL;
-    create = create_content(body, preset, version);
+    create = create_content(body, preset, version, user_id);
     rooms_proposal_add(proposal, "m.room.create", "", create);
     rooms_proposal_add(proposal, "m.room.member", user_id, join);
     if (!initial_state_sets(body, "m.room.power_levels"))
-        rooms_proposal_add(
-            proposal, "m.room.power_levels", "",
-            power_levels_content(body, user_id, json_get_array(create, "additional_creators")));
+        rooms_proposal_add(proposal, "m.room.power_levels", "",
+                           power_levels_content(body, preset, version, user_id,
+                                                json_get_array(create, "additional_creators")));
     if (alias != NULL)
         rooms_proposal_add(proposal, "m.room.canonical_alias", "", object_with("alias", alias));
     rooms_proposal_set_names(proposal, alias,
@@ -501,7 +528,9 @@ room_create_post(Request *request, GError **error)
 {
     Server *server = request_server(request);
     const cJSON *body = request_json(request);
-    const char *version = json_get_string(body, "room_version");
+    const char *asked = json_get_string(body, "room_version");
+    const RoomVersion *version =
+        asked != NULL ? room_version_find_supported(asked) : room_version_default();
     const Preset *preset;
     g_autoptr(RoomsProposal) proposal = NULL;
     g_autofree char *alias = NULL;
@@ -513,11 +542,8 @@ room_create_post(Request *request, GError **error)
         !check_initial_state(json_get_array(body, "initial_state"), error))
         return NULL;
     if (version == NULL)
-        version = room_version_default()->id;
-    if (room_version_find_supported(version) == NULL)
         return response_error(400, "M_UNSUPPORTED_ROOM_VERSION",
-                              "This server makes rooms of version %s only",
-                              room_version_default()->id);
+                              "This server makes no rooms of version '%.32s'", asked);
     preset = find_preset(body, error);
     if (preset == NULL || !free_alias(server, body, &alias, error))
         return NULL;

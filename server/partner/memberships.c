@@ -350,8 +350,8 @@ invite_put(Request *request, GError **error)
     Arrival *arrival = g_new0(Arrival, 1);
     arrival->request = request;
     arrival->event = g_steal_pointer(&cosigned);
-    rooms_accept_invite(server->rooms, room_id, arrival->event->bytes, stripped, invite_received,
-                        arrival);
+    rooms_accept_invite(server->rooms, room_id, version, arrival->event->bytes, stripped,
+                        invite_received, arrival);
     return RESPONSE_LATER;
 }
 

@@ -268,21 +268,32 @@ assert_refused(House *house, const char *room_id, const char *sender, const char
 }
 
 static char *
-make_room(House *house, const char *creator, const char *join_rule)
+make_room_of(House *house, const RoomVersion *version, const char *creator, const char *join_rule)
 {
     RoomsProposal *proposal = rooms_proposal_new(NULL, creator);
     g_autofree char *rule = g_strdup_printf("{\"join_rule\":\"%s\"}", join_rule);
+    g_autofree char *create =
+        g_strdup_printf("{\"creator\":\"%s\",\"room_version\":\"%s\"}", creator, version->id);
+    g_autofree char *levels = version->creators_infinite
+                                  ? g_strdup("{\"users\":{}}")
+                                  : g_strdup_printf("{\"users\":{\"%s\":100}}", creator);
     g_autoptr(Wait) wait = NULL;
 
-    rooms_proposal_add(proposal, "m.room.create", "", json("{\"room_version\":\"12\"}"));
+    rooms_proposal_add(proposal, "m.room.create", "", json(create));
     rooms_proposal_add(proposal, "m.room.member", creator, json("{\"membership\":\"join\"}"));
-    rooms_proposal_add(proposal, "m.room.power_levels", "", json("{\"users\":{}}"));
+    rooms_proposal_add(proposal, "m.room.power_levels", "", json(levels));
     rooms_proposal_add(proposal, "m.room.join_rules", "", json(rule));
     wait = propose(house, proposal);
     g_assert_no_error(wait->error);
     g_assert_cmpuint(wait->event_ids->len, ==, 4);
     g_assert_cmpint(wait->room_id[0], ==, '!');
     return g_strdup(wait->room_id);
+}
+
+static char *
+make_room(House *house, const char *creator, const char *join_rule)
+{
+    return make_room_of(house, room_version_default(), creator, join_rule);
 }
 
 static char *
@@ -394,16 +405,22 @@ bytes_of(GPtrArray *pdus)
 }
 
 static Pdu *
-signed_template(House *house, GBytes *template)
+signed_template(House *house, const char *version_id, GBytes *template)
 {
+    const RoomVersion *version = room_version_find(version_id);
     g_autoptr(GError) error = NULL;
     gsize length = 0;
     const char *text = g_bytes_get_data(template, &length);
-    g_autoptr(cJSON) value = json_parse(text, length, &json_limits_event, &error);
+    g_autoptr(cJSON) value = json_parse(text, length, &json_limits_event_lax, &error);
     Pdu *pdu;
 
     g_assert_no_error(error);
-    pdu = pdu_build_from_value(room_version_default(), value, &house->signer, &error);
+    if (version->event_id_format == EVENT_ID_CHOSEN) {
+        g_autofree char *event_id = rooms_new_id(house->rooms, '$');
+
+        cJSON_AddItemToObject(value, "event_id", cJSON_CreateString(event_id));
+    }
+    pdu = pdu_build_from_value(version, value, &house->signer, &error);
     g_assert_no_error(error);
     return pdu;
 }
@@ -422,8 +439,7 @@ join_from_outside(House *resident, House *joiner, const char *room_id, const cha
 
     g_assert_true(
         rooms_template(resident->rooms, room_id, user_id, "join", &template, &version, &error));
-    g_assert_cmpstr(version, ==, "12");
-    join = signed_template(joiner, template);
+    join = signed_template(joiner, version, template);
     rooms_receive_own(resident->rooms, room_id, join->bytes, received, sent);
     wait_for(sent);
     g_assert_cmpint(first_verdict(sent), ==, RECEIVED_ACCEPTED);
@@ -1159,7 +1175,8 @@ test_an_invite_across_is_cosigned_and_taken_in(void)
     g_assert_cmpint(status_of(alpha, room_id, build->pdu->event_id), ==, 0);
     cosigned = pdu_add_signature(build->pdu, &beta->signer, &error);
     g_assert_no_error(error);
-    rooms_accept_invite(beta->rooms, room_id, cosigned->bytes, stripped, received, at_beta);
+    rooms_accept_invite(beta->rooms, room_id, cosigned->version, cosigned->bytes, stripped,
+                        received, at_beta);
     wait_for(at_beta);
     g_assert_cmpint(first_verdict(at_beta), ==, RECEIVED_ACCEPTED);
     g_assert_cmpint(at_beta->position, >, 0);
@@ -1169,7 +1186,8 @@ test_an_invite_across_is_cosigned_and_taken_in(void)
     membership = membership_of(alpha, room_id, "@ben:beta.example");
     g_assert_cmpstr(membership, ==, "invite");
     /* Not for a user of another server. */
-    rooms_accept_invite(alpha->rooms, room_id, cosigned->bytes, stripped, received, refused);
+    rooms_accept_invite(alpha->rooms, room_id, cosigned->version, cosigned->bytes, stripped,
+                        received, refused);
     wait_for(refused);
     g_assert_error(refused->error, REFUSAL, 400);
     /* And the invited one comes. */
@@ -1193,7 +1211,7 @@ test_a_join_answer_that_does_not_hold_leaves_nothing(void)
 
     g_assert_true(rooms_template(alpha->rooms, room_id, "@ben:beta.example", "join", &template,
                                  &version, &error));
-    join = signed_template(beta, template);
+    join = signed_template(beta, version, template);
     rooms_receive_own(alpha->rooms, room_id, join->bytes, received, sent);
     wait_for(sent);
     g_assert_true(
@@ -1211,6 +1229,118 @@ test_a_join_answer_that_does_not_hold_leaves_nothing(void)
     g_assert_true(rooms_version(beta->rooms, room_id, &known, &error));
     g_assert_null(known);
     g_ptr_array_set_size(alpha->outbox, 0);
+}
+
+/* Made, spoken in, joined from outside, changed on both sides while apart, redacted, reopened. */
+static void
+go_through(const RoomVersion *version)
+{
+    g_autofree char *room_id = make_room_of(alpha, version, "@ada:alpha.example", "public");
+    g_autofree char *first = must_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL,
+                                       "{\"body\":\"one\"}");
+    g_autofree char *redaction = NULL, *at_alpha = NULL, *at_beta = NULL, *content = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(RoomEvent) target = NULL;
+    g_autoptr(RoomEvent) carried = NULL;
+
+    g_test_message("room version %s", version->id);
+    g_assert_cmpint(strchr(room_id, ':') != NULL, ==, !version->room_id_is_create_hash);
+    join_from_outside(alpha, beta, room_id, "@ben:beta.example");
+    g_free(must_send(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}"));
+    deliver_all(beta, alpha, room_id);
+    g_free(must_send(alpha, room_id, "@ada:alpha.example", "m.room.member", "@ben:beta.example",
+                     "{\"membership\":\"ban\"}"));
+    g_free(
+        must_send(alpha, room_id, "@ada:alpha.example", "m.room.name", "", "{\"name\":\"alpha\"}"));
+    g_free(must_send(beta, room_id, "@ben:beta.example", "m.room.member", "@ben:beta.example",
+                     "{\"displayname\":\"B\",\"membership\":\"join\"}"));
+    deliver_all(beta, alpha, room_id);
+    deliver_all(alpha, beta, room_id);
+    at_alpha = state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
+    at_beta = state_event_id(beta, room_id, "m.room.member", "@ben:beta.example");
+    g_assert_cmpstr(at_alpha, ==, at_beta);
+
+    content = g_strdup_printf("{\"redacts\":\"%s\"}", first);
+    redaction = must_send(alpha, room_id, "@ada:alpha.example", "m.room.redaction", NULL, content);
+    g_assert_true(rooms_event(alpha->rooms, room_id, first, &target, &error));
+    g_assert_cmpstr(target->redaction_id, ==, redaction);
+    g_assert_true(rooms_event(alpha->rooms, room_id, redaction, &carried, &error));
+    g_assert_cmpint(json_object_get(carried->pdu->json, "redacts") == NULL, ==,
+                    version->redacts_in_content);
+    g_ptr_array_set_size(alpha->outbox, 0);
+
+    house_close(alpha);
+    house_open(alpha);
+    g_free(must_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}"));
+    assert_flat_state_agrees(alpha, room_id);
+    assert_flat_state_agrees(beta, room_id);
+    g_ptr_array_set_size(alpha->outbox, 0);
+}
+
+static void
+test_rooms_of_every_version(void)
+{
+    guint count = 0, served = 0;
+    const RoomVersion *versions = room_version_table(&count);
+
+    for (guint i = 0; i < count; i++)
+        if (versions[i].supported) {
+            go_through(&versions[i]);
+            served++;
+        }
+    g_test_message("%u room versions", served);
+    g_assert_cmpuint(served, >=, 1);
+}
+
+/* An invite from outside, taken in and turned down, in every version. */
+static void
+test_invites_of_every_version(void)
+{
+    guint count = 0;
+    const RoomVersion *versions = room_version_table(&count);
+
+    for (guint i = 0; i < count; i++) {
+        const RoomVersion *version = &versions[i];
+        g_autofree char *room_id = NULL, *leave_id = rooms_new_id(beta->rooms, '$');
+        g_autoptr(GError) error = NULL;
+        g_autoptr(Wait) build = wait_new();
+        g_autoptr(Wait) at_beta = wait_new();
+        g_autoptr(Wait) left = wait_new();
+        g_autoptr(Pdu) cosigned = NULL;
+        g_autoptr(Pdu) leave = NULL;
+        g_autoptr(GBytes) stripped = g_bytes_new_static("[]", 2);
+        g_autoptr(cJSON) content = json("{\"membership\":\"leave\"}");
+        RoomsProposal *proposal;
+
+        if (!version->supported)
+            continue;
+        room_id = make_room_of(alpha, version, "@ada:alpha.example", "invite");
+        proposal = rooms_proposal_new(room_id, "@ada:alpha.example");
+        rooms_proposal_add(proposal, "m.room.member", "@ben:beta.example",
+                           json("{\"membership\":\"invite\"}"));
+        rooms_build(alpha->rooms, proposal, built, build);
+        wait_for(build);
+        g_assert_no_error(build->error);
+        cosigned = pdu_add_signature(build->pdu, &beta->signer, &error);
+        rooms_accept_invite(beta->rooms, room_id, version, cosigned->bytes, stripped, received,
+                            at_beta);
+        wait_for(at_beta);
+        g_assert_cmpint(first_verdict(at_beta), ==, RECEIVED_ACCEPTED);
+        leave = pdu_build(version,
+                          &(PduTemplate){.event_id = leave_id,
+                                         .room_id = room_id,
+                                         .type = "m.room.member",
+                                         .state_key = "@ben:beta.example",
+                                         .sender = "@ben:beta.example",
+                                         .content = content,
+                                         .depth = 9},
+                          &beta->signer, &error);
+        g_assert_no_error(error);
+        rooms_accept_leave(beta->rooms, room_id, leave->bytes, received, left);
+        wait_for(left);
+        g_assert_cmpint(first_verdict(left), ==, RECEIVED_ACCEPTED);
+        g_assert_cmpint(test_database_count(beta->database, "SELECT count(*) FROM invite"), ==, 0);
+    }
 }
 
 static void
@@ -1269,6 +1399,8 @@ main(int argc, char **argv)
     g_test_add_func("/rooms/invite", test_an_invite_across_is_cosigned_and_taken_in);
     g_test_add_func("/rooms/bad-join-answer", test_a_join_answer_that_does_not_hold_leaves_nothing);
     g_test_add_func("/rooms/history", test_history_has_negative_positions);
+    g_test_add_func("/rooms/every-version", test_rooms_of_every_version);
+    g_test_add_func("/rooms/every-version-invites", test_invites_of_every_version);
     result = g_test_run();
     house_free(alpha);
     house_free(beta);

@@ -81,7 +81,7 @@ class Rooms(unittest.TestCase):
 
     def test_create_refuses_what_makes_no_room(self):
         create = lambda body: self.nora.post("createRoom", body)
-        self.refused(400, "M_UNSUPPORTED_ROOM_VERSION", create, {"room_version": "11"})
+        self.refused(400, "M_UNSUPPORTED_ROOM_VERSION", create, {"room_version": "13"})
         self.refused(400, "M_INVALID_PARAM", create, {"preset": "open_house"})
         self.refused(400, "M_BAD_JSON", create, {"name": 5})
         self.refused(400, "M_BAD_JSON", create, {"initial_state": [{"type": "x"}]})
