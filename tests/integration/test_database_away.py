@@ -104,7 +104,7 @@ class DatabaseAway(unittest.TestCase):
         self.assertEqual(
             sorted(self.messages(anna, room_id)), sorted(["before", "after", *(f"write{n}" for n in range(5))])
         )
-        print(f"# under way: {sorted(answer.status for answer in answers.values())}", flush=True)
+        print(f"# figure: requests under way: {sorted(answer.status for answer in answers.values())}", flush=True)
 
     def hold(self):
         try:
