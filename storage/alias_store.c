@@ -3,6 +3,7 @@
 enum {
     ALIAS_INSERT,
     ALIAS_REMOVE,
+    ALIAS_MOVE,
     ALIAS_FIND,
     ALIAS_OF_ROOM,
     PUBLISHED_SET,
@@ -16,6 +17,8 @@ const StoreStatement alias_statements[] = {
     [ALIAS_INSERT] = {"alias_insert", "INSERT INTO room_alias (alias, room_id, creator, created_ms)"
                                       " VALUES ($1, $2, $3, $4)"},
     [ALIAS_REMOVE] = {"alias_remove", "DELETE FROM room_alias WHERE alias = $1"},
+    [ALIAS_MOVE] = {"alias_move",
+                    "UPDATE room_alias SET room_id = $3 WHERE alias = $1 AND room_id = $2"},
     [ALIAS_FIND] = {"alias_find", "SELECT room_id, creator FROM room_alias WHERE alias = $1"},
     [ALIAS_OF_ROOM] = {"alias_of_room",
                        "SELECT alias FROM room_alias WHERE room_id = $1 ORDER BY alias"},
@@ -52,6 +55,14 @@ void
 alias_store_remove(LaneBatch *batch, const char *alias)
 {
     lane_batch_add(batch, &alias_statements[ALIAS_REMOVE], store_arguments("t", alias));
+}
+
+void
+alias_store_move(LaneBatch *batch, const char *alias, const char *from_room_id,
+                 const char *to_room_id)
+{
+    lane_batch_add(batch, &alias_statements[ALIAS_MOVE],
+                   store_arguments("ttt", alias, from_room_id, to_room_id));
 }
 
 gboolean

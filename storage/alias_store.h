@@ -21,6 +21,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoredAlias, stored_alias_free)
 void alias_store_insert(LaneBatch *batch, const char *alias, const char *room_id,
                         const char *creator, gint64 created_ms);
 void alias_store_remove(LaneBatch *batch, const char *alias);
+/* An alias that names @from_room_id names @to_room_id; one that names another room by now stays. */
+void alias_store_move(LaneBatch *batch, const char *alias, const char *from_room_id,
+                      const char *to_room_id);
 /* *ret_alias NULL: there is none. */
 gboolean alias_store_find(StoreConnection *connection, const char *alias, StoredAlias **ret_alias,
                           GError **error);

@@ -13,6 +13,7 @@
 
 const Route room_routes[] = {
     ROUTE("POST", "/createRoom", RATE_INVITE, BODY_JSON_OPTIONAL, room_create_post),
+    ROUTE("POST", "/rooms/{roomId}/upgrade", RATE_INVITE, BODY_JSON, room_upgrade_post),
     ROUTE("PUT", "/rooms/{roomId}/send/{eventType}/{txnId}", RATE_MESSAGE, BODY_JSON_CONTENT,
           room_message_put),
     ROUTE("PUT", "/rooms/{roomId}/redact/{eventId}/{txnId}", RATE_MESSAGE, BODY_JSON_OPTIONAL,

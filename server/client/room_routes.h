@@ -6,6 +6,7 @@
 extern const Route room_routes[];
 
 Response *room_create_post(Request *request, GError **error);
+Response *room_upgrade_post(Request *request, GError **error);
 
 Response *room_message_put(Request *request, GError **error);
 Response *room_redaction_put(Request *request, GError **error);
