@@ -19,7 +19,7 @@ struct Rooms {
     RoomsDeliver deliver;
     gpointer deliver_data;
     gint64 last_create_ms; /* lane thread: of the newest create event, no other has it */
-    gint64 next_trim_ms; /* lane thread: when old transaction ids go next */
+    gint64 next_trim_ms;   /* lane thread: when old transaction ids go next */
 };
 
 /* All of these on the lane thread. */
