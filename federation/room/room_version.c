@@ -22,8 +22,10 @@
 
 /* A row's `supported` turns TRUE when its rules are tested, not when they look right. */
 static const RoomVersion table[] = {
-    {"1", FORMAT_V1, .state_resolution = STATE_RESOLUTION_V1, .redaction_rule = TRUE},
-    {"2", FORMAT_V1, .state_resolution = STATE_RESOLUTION_V2, .redaction_rule = TRUE},
+    {"1", FORMAT_V1, .state_resolution = STATE_RESOLUTION_V1, .redaction_rule = TRUE,
+     .supported = TRUE},
+    {"2", FORMAT_V1, .state_resolution = STATE_RESOLUTION_V2, .redaction_rule = TRUE,
+     .supported = TRUE},
     {"3", FORMAT_V3, .event_id_format = EVENT_ID_HASH, .supported = TRUE},
     {"4", FORMAT_V3, .event_id_format = EVENT_ID_HASH_URL_SAFE, .supported = TRUE},
     {"5", FORMAT_V3, .event_id_format = EVENT_ID_HASH_URL_SAFE, .key_validity_enforced = TRUE,

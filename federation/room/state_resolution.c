@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "federation/room/event_auth.h"
+#include "federation/room/state_resolution_v1.h"
 #include "identity/seeded_hash.h"
 
 G_DEFINE_QUARK(chancery - state - resolution - error, state_resolution_error)
@@ -692,11 +693,9 @@ state_resolve(const Pdu *create, guint state_count, const GPtrArray *conflicts,
         .resolved = resolved,
     };
 
-    if (create->version->state_resolution == STATE_RESOLUTION_V1) {
-        g_set_error_literal(error, STATE_RESOLUTION_ERROR, STATE_RESOLUTION_ERROR_UNSUPPORTED,
-                            "state resolution of version 1 is not supported");
-        return FALSE;
-    }
+    if (create->version->state_resolution == STATE_RESOLUTION_V1)
+        return state_resolve_v1(create, state_count, conflicts, unconflicted, source, ret_resolved,
+                                error);
     if (!resolve(&resolution, state_count, conflicts, error))
         return FALSE;
     *ret_resolved = g_steal_pointer(&resolved);

@@ -1,4 +1,4 @@
-/* federation/room/state_resolution.h: one state out of several (algorithms 2 and 2.1).
+/* federation/room/state_resolution.h: one state out of several (algorithms 1, 2 and 2.1).
  *
  * Pure: events come through callbacks, and the work has a budget.  state_resolve() is the
  * algorithm on the conflicted entries alone; state_resolve_roots() is the whole way from state
@@ -17,7 +17,6 @@
 GQuark state_resolution_error_quark(void);
 typedef enum {
     STATE_RESOLUTION_ERROR_BUDGET, /* more events than the budget allows would have to be read */
-    STATE_RESOLUTION_ERROR_UNSUPPORTED, /* the room version's algorithm is not here */
 } StateResolutionError;
 
 typedef struct {

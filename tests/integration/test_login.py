@@ -664,7 +664,7 @@ class Login(unittest.TestCase):
         capabilities = client.get("capabilities")["capabilities"]
         self.assertEqual(capabilities["m.room_versions"]["default"], "12")
         self.assertEqual(set(capabilities["m.room_versions"]["available"].values()), {"stable"})
-        self.assertLessEqual({str(version) for version in range(3, 13)},
+        self.assertLessEqual({str(version) for version in range(1, 13)},
                              set(capabilities["m.room_versions"]["available"]))
         self.assertFalse(capabilities["m.change_password"]["enabled"])
         self.assertEqual(client.get("thirdparty/protocols"), {})
