@@ -18,6 +18,8 @@
 #include "storage/log_ring.h"
 #include "storage/membership_store.h"
 
+#define HEROES_MAX 5u
+
 /* ---- one joined room ---- */
 
 /* Of a page out of the log (newest first) what the user may see, oldest first; ends at the first
@@ -95,9 +97,12 @@ read_timeline(const SyncLook *look, SyncRoom *room, gint64 after, gint64 until,
 }
 
 static gboolean
-is_wanted_member(const SyncRoom *room, const Pdu *pdu, const char *user_id)
+is_wanted_member(const SyncCall *call, const SyncRoom *room, const Pdu *pdu)
 {
-    if (strcmp(pdu->state_key, user_id) == 0)
+    if (strcmp(pdu->state_key, call->user_id) == 0)
+        return TRUE;
+    /* Clients that are told the state after the timeline take none out of it. */
+    if (call->state_after != NULL && sync_room_member_in_timeline(room, pdu->state_key))
         return TRUE;
     for (guint i = 0; i < room->timeline->len; i++)
         if (strcmp(((RoomEvent *)g_ptr_array_index(room->timeline, i))->pdu->sender,
@@ -142,7 +147,7 @@ read_state(const SyncLook *look, SyncRoom *room, GBytes *from, gint64 until, GEr
     for (guint i = 0; i < changes->len; i++) {
         Pdu *pdu = g_ptr_array_index(changes, i);
         if (call->filter->lazy_members && strcmp(pdu->type, "m.room.member") == 0 &&
-            !is_wanted_member(room, pdu, call->user_id))
+            !is_wanted_member(call, room, pdu))
             continue;
         g_ptr_array_add(room->state, pdu_ref(pdu));
     }
@@ -150,36 +155,48 @@ read_state(const SyncLook *look, SyncRoom *room, GBytes *from, gint64 until, GEr
 }
 
 /* Up to five other members, for a room without a name (client-server API, "Calculating the display
- * name for a room"). */
+ * name for a room"): those who are there or invited; if there are none, those who were. */
+static gboolean
+read_heroes(const SyncLook *look, SyncRoom *room, GError **error)
+{
+    const char *const kinds[] = {"join", "invite", "leave", "ban"};
+    for (guint kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
+        if (kind >= 2 && room->heroes->len > 0)
+            return TRUE;
+        g_autoptr(GPtrArray) members = membership_store_members(
+            look->connection, room->room_id, kinds[kind], NULL, HEROES_MAX + 1, error);
+        if (members == NULL)
+            return FALSE;
+        for (guint i = 0; i < members->len && room->heroes->len < HEROES_MAX; i++) {
+            const StoredMembership *member = g_ptr_array_index(members, i);
+            if (strcmp(member->user_id, look->call->user_id) != 0)
+                g_ptr_array_add(room->heroes, g_strdup(member->user_id));
+        }
+    }
+    return TRUE;
+}
+
 static gboolean
 read_summary(const SyncLook *look, SyncRoom *room, GError **error)
 {
+    g_autoptr(GBytes) root = NULL;
     gint64 joined = 0;
     gint64 invited = 0;
-    if (!membership_store_count(look->connection, room->room_id, &joined, &invited, error))
+    if (!membership_store_count(look->connection, room->room_id, &joined, &invited, error) ||
+        !read_heroes(look, room, error) ||
+        !log_state_root_at(look->connection, room->room_id, look->until, &root, error))
         return FALSE;
     g_string_append_printf(room->summary,
                            "\"m.joined_member_count\":%" G_GINT64_FORMAT
                            ",\"m.invited_member_count\":%" G_GINT64_FORMAT ",\"m.heroes\":[",
                            joined, invited);
-    const char *const kinds[] = {"join", "invite"};
-    guint heroes = 0;
-    for (guint kind = 0; kind < G_N_ELEMENTS(kinds); kind++) {
-        g_autoptr(GPtrArray) members =
-            membership_store_members(look->connection, room->room_id, kinds[kind], NULL, 6, error);
-        if (members == NULL)
-            return FALSE;
-        for (guint i = 0; i < members->len && heroes < 5; i++) {
-            const StoredMembership *member = g_ptr_array_index(members, i);
-            if (strcmp(member->user_id, look->call->user_id) == 0)
-                continue;
-            if (heroes++ > 0)
-                g_string_append_c(room->summary, ',');
-            json_append_string(room->summary, member->user_id);
-        }
+    for (guint i = 0; i < room->heroes->len; i++) {
+        if (i > 0)
+            g_string_append_c(room->summary, ',');
+        json_append_string(room->summary, g_ptr_array_index(room->heroes, i));
     }
     g_string_append_c(room->summary, ']');
-    return TRUE;
+    return sync_room_add_heroes(look->call, room, root, error);
 }
 
 static gboolean

@@ -83,7 +83,8 @@ typedef struct {
     GPtrArray *state;       /* Pdu */
     GString *ephemeral;     /* events, separated by commas */
     GString *account_data;
-    GString *summary; /* members of the object, or empty */
+    GString *summary;  /* members of the object, or empty */
+    GPtrArray *heroes; /* char *: whom it names */
     guint notifications;
     guint highlights;
 } SyncRoom;
@@ -100,6 +101,9 @@ gboolean sync_room_append(const SyncCall *call, const SyncRoom *room, gboolean j
 /* With lazy members: the member events (Pdu) of the timeline's senders under @root that are not yet
  * in room->state. */
 gboolean sync_room_add_senders(const SyncCall *call, SyncRoom *room, GBytes *root, GError **error);
+/* With lazy members: those of the summary's heroes under @root, that clients can name the room. */
+gboolean sync_room_add_heroes(const SyncCall *call, SyncRoom *room, GBytes *root, GError **error);
+gboolean sync_room_member_in_timeline(const SyncRoom *room, const char *user_id);
 /* Drop from room->timeline what the filter does not want, and what is more than its limit (the
  * oldest). */
 void sync_room_limit_timeline(const SyncCall *call, SyncRoom *room);

@@ -16,6 +16,7 @@ sync_room_new(const char *room_id)
     room->ephemeral = g_string_new(NULL);
     room->account_data = g_string_new(NULL);
     room->summary = g_string_new(NULL);
+    room->heroes = g_ptr_array_new_with_free_func(g_free);
     return room;
 }
 
@@ -26,6 +27,7 @@ sync_room_free(SyncRoom *room)
         return;
     g_clear_pointer(&room->timeline, g_ptr_array_unref);
     g_clear_pointer(&room->state, g_ptr_array_unref);
+    g_clear_pointer(&room->heroes, g_ptr_array_unref);
     g_string_free(room->ephemeral, TRUE);
     g_string_free(room->account_data, TRUE);
     g_string_free(room->summary, TRUE);
@@ -77,6 +79,21 @@ has_member(GPtrArray *state, const char *user_id)
     return FALSE;
 }
 
+/* @user_id's member event under @root, unless the answer has it. */
+static gboolean
+add_member(const SyncCall *call, SyncRoom *room, GBytes *root, const char *user_id, GError **error)
+{
+    Pdu *member = NULL;
+    if (has_member(room->state, user_id))
+        return TRUE;
+    if (!rooms_state_find(call->server->rooms, room->room_id, root, "m.room.member", user_id,
+                          &member, error))
+        return FALSE;
+    if (member != NULL)
+        g_ptr_array_add(room->state, member);
+    return TRUE;
+}
+
 gboolean
 sync_room_add_senders(const SyncCall *call, SyncRoom *room, GBytes *root, GError **error)
 {
@@ -84,16 +101,34 @@ sync_room_add_senders(const SyncCall *call, SyncRoom *room, GBytes *root, GError
         return TRUE;
     g_autoptr(GHashTable) seen = g_hash_table_new(seeded_str_hash, g_str_equal);
     for (guint i = 0; i < room->timeline->len; i++) {
-        const RoomEvent *event = g_ptr_array_index(room->timeline, i);
-        const char *sender = event->pdu->sender;
-        Pdu *member = NULL;
-        if (!g_hash_table_add(seen, (gpointer)sender) || has_member(room->state, sender))
-            continue;
-        if (!rooms_state_find(call->server->rooms, room->room_id, root, "m.room.member", sender,
-                              &member, error))
+        const char *sender = ((RoomEvent *)g_ptr_array_index(room->timeline, i))->pdu->sender;
+        if (g_hash_table_add(seen, (gpointer)sender) &&
+            !add_member(call, room, root, sender, error))
             return FALSE;
-        if (member != NULL)
-            g_ptr_array_add(room->state, member);
+    }
+    return TRUE;
+}
+
+gboolean
+sync_room_member_in_timeline(const SyncRoom *room, const char *user_id)
+{
+    for (guint i = 0; i < room->timeline->len; i++)
+        if (pdu_is(((RoomEvent *)g_ptr_array_index(room->timeline, i))->pdu, "m.room.member",
+                   user_id))
+            return TRUE;
+    return FALSE;
+}
+
+gboolean
+sync_room_add_heroes(const SyncCall *call, SyncRoom *room, GBytes *root, GError **error)
+{
+    if (!call->filter->lazy_members || root == NULL)
+        return TRUE;
+    for (guint i = 0; i < room->heroes->len; i++) {
+        const char *hero = g_ptr_array_index(room->heroes, i);
+        if ((call->state_after != NULL || !sync_room_member_in_timeline(room, hero)) &&
+            !add_member(call, room, root, hero, error))
+            return FALSE;
     }
     return TRUE;
 }

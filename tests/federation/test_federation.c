@@ -358,7 +358,7 @@ test_a_dropped_partner_is_cut(Fixture *fixture, gconstpointer data)
     while (house_raw(fixture->alpha, &raw, "GET", "/_matrix/key/v2/server", NULL, NULL) != 403)
         g_assert_cmpint(g_get_monotonic_time() - begun, <,
                         5 * G_USEC_PER_SEC); /* the stated bound */
-    g_test_message("a dropped partner was cut after %.1f s",
+    g_test_message("figure: a dropped partner was cut after %.1f s",
                    (double)(g_get_monotonic_time() - begun) / G_USEC_PER_SEC);
     g_assert_false(house_request(fixture->alpha, fixture->beta, "GET",
                                  "/_matrix/federation/v1/version", NULL, NULL, &error));

@@ -549,7 +549,7 @@ test_suspension_ends_everything_within_the_bound(Fixture *fixture, gconstpointer
     assert_opens(fixture, fritz->access_token, "@fritz:alpha.example", "F");
     test_agency_suspend(agency, "fritz");
     gint64 took_ms = time_to_end(fixture, fritz->access_token);
-    g_test_message("suspension: tokens dead after %" G_GINT64_FORMAT " ms", took_ms);
+    g_test_message("figure: suspension: tokens dead after %" G_GINT64_FORMAT " ms", took_ms);
     g_assert_cmpint(took_ms, <, REVOCATION_BOUND_MS);
     assert_opens(fixture, anna->access_token, "@anna:alpha.example", "F");
     revocation_clock_free(clock);
@@ -569,7 +569,7 @@ test_an_imported_crl_ends_everything_within_the_bound(Fixture *fixture, gconstpo
     test_agency_make(agency, "revoke gerd");
     test_agency_import_crls(agency);
     gint64 took_ms = time_to_end(fixture, gerd->access_token);
-    g_test_message("CRL import: tokens dead after %" G_GINT64_FORMAT " ms", took_ms);
+    g_test_message("figure: CRL import: tokens dead after %" G_GINT64_FORMAT " ms", took_ms);
     g_assert_cmpint(took_ms, <, REVOCATION_BOUND_MS);
     revocation_clock_free(clock);
     settle();

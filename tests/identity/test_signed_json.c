@@ -95,7 +95,7 @@ test_canonical_vectors(void)
         g_assert_cmpmem(g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes),
                         canonical_vectors[i].canonical, strlen(canonical_vectors[i].canonical));
     }
-    g_test_message("%u canonical JSON vectors of the appendices",
+    g_test_message("figure: %u canonical JSON vectors of the appendices",
                    (guint)G_N_ELEMENTS(canonical_vectors));
 }
 
@@ -136,7 +136,8 @@ test_signing_vectors(void)
         g_assert_true(
             signed_json_verify(object, "domain", "ed25519:1", server_key_public(key), &error));
     }
-    g_test_message("%u signing vectors of the appendices", (guint)G_N_ELEMENTS(signing_vectors));
+    g_test_message("figure: %u signing vectors of the appendices",
+                   (guint)G_N_ELEMENTS(signing_vectors));
 }
 
 static void

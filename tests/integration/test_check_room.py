@@ -20,7 +20,7 @@ class CheckRoom(unittest.TestCase):
             timeout=1500,
         )
         self.assertEqual(done.returncode, 0, done.stdout[-4000:] + done.stderr[-4000:])
-        print(f"# {done.stdout.splitlines()[-1]}")
+        print(f"# figure: {done.stdout.splitlines()[-1]}")
 
 
 tap.main()

@@ -333,14 +333,21 @@ class Sync(unittest.TestCase):
     # ---- lazy members and filters ----
 
     def test_lazy_members(self):
-        """with lazy members only the timeline's senders come, and oneself; each as of the state told"""
+        """with lazy members only the timeline's senders, the heroes and oneself come"""
         room_id = self.hall(self.berta, self.carl)
-        self.berta.send(room_id, "hello")
+        crowd = [self.server.register(f"crowd{i}") for i in range(7)]
+        for person in crowd:
+            self.anna.invite(room_id, person.user_id)
+            person.join(room_id)
+        self.carl.send(room_id, "hello")
         lazy = '{"room":{"timeline":{"limit":1},"state":{"lazy_load_members":true}}}'
         room = joined(self.anna.sync_with(filter=lazy), room_id)
         members = {event["state_key"] for event in room["state"]["events"] if event["type"] == "m.room.member"}
-        self.assertEqual(members, {self.anna.user_id, self.berta.user_id})
-        self.assertEqual(set(room["summary"]["m.heroes"]), {self.berta.user_id, self.carl.user_id})
+        heroes = room["summary"]["m.heroes"]
+        self.assertEqual(len(heroes), 5)
+        self.assertNotIn(self.anna.user_id, heroes)
+        self.assertEqual(members, {self.anna.user_id, self.carl.user_id, *heroes})
+        self.assertEqual(room["summary"]["m.joined_member_count"], 10)
         self.anna.catch_up()
         parked = Parked(self.anna, filter=lazy)
         self.carl.send(room_id, "hello too")
@@ -348,7 +355,27 @@ class Sync(unittest.TestCase):
         members = {event["state_key"] for event in room["state"]["events"]}
         self.assertEqual(members, {self.carl.user_id})
         all_members = self.anna.get(f"rooms/{quote(room_id)}/members")["chunk"]
-        self.assertEqual(len(all_members), 3)
+        self.assertEqual(len(all_members), 10)
+        # A ban is told as state after the timeline, for clients that take no state out of it.
+        self.anna.catch_up()
+        self.anna.post(f"rooms/{quote(room_id)}/ban", {"user_id": crowd[6].user_id})
+        room = joined(self.anna.sync_with(since=self.anna.since, filter=lazy, use_state_after="true"), room_id)
+        self.assertEqual(state_of(room["state_after"], "m.room.member", crowd[6].user_id)["membership"], "ban")
+        self.assertEqual(room["summary"]["m.joined_member_count"], 9)
+
+    def test_heroes_who_left(self):
+        """a room whose others have all gone is still named after them"""
+        room_id = self.hall(self.berta)
+        self.berta.leave(room_id)
+        for lazy in ("true", "false"):
+            room = joined(
+                self.anna.sync_with(filter='{"room":{"timeline":{"limit":1},"state":{"lazy_load_members":%s}}}' % lazy),
+                room_id,
+            )
+            self.assertEqual(room["summary"]["m.heroes"], [self.berta.user_id])
+            self.assertEqual(room["summary"]["m.joined_member_count"], 1)
+            told = room["state"]["events"] + room["timeline"]["events"]
+            self.assertIsNotNone(state_of({"events": told}, "m.room.member", self.berta.user_id))
 
     def test_filters(self):
         """a filter's types, senders and rooms narrow what comes; wanting nothing gives nothing"""

@@ -114,7 +114,7 @@ class Crash(unittest.TestCase):
                     self.assertNotIn(None, order, "an acknowledged event is gone")
                     self.assertEqual(order, sorted(order), "an acknowledged event is out of order")
                     total += len(order)
-                print(f"# {KILLS} blows, {total} acknowledged events, {len(stored)} stored", flush=True)
+                print(f"# figure: {KILLS} blows, {total} acknowledged events, {len(stored)} stored", flush=True)
             finally:
                 ending.set()
                 agency.stop()

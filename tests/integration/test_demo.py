@@ -60,7 +60,7 @@ class Demo(unittest.TestCase):
         )  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertRegex(done.stdout.splitlines()[-1], r"^demo: [1-9]\d* messages exchanged, gamma refused$")
-        print(f"# it took {time.monotonic() - began:.0f} s (aim: under 90)", flush=True)
+        print(f"# figure: it took {time.monotonic() - began:.0f} s (aim: under 90)", flush=True)
         self.assertEqual(self.servers(), [])
 
     def test_2_run_again_and_stop(self):

@@ -548,7 +548,7 @@ class Login(unittest.TestCase):
         ended = self.park(client)
         self.agency.officer(0, "revoke", "suspend", "@ella:alpha.example", "--reason", "lost card")
         took = ended()
-        print(f"# suspension: open sync cut and tokens dead {took * 1000:.0f} ms after the officer's command began")
+        print(f"# figure: suspension: open sync cut and tokens dead {took * 1000:.0f} ms after the officer's command began")
         self.assertLess(took, BOUND_S)
         body = self.refused(401, "M_UNKNOWN_TOKEN", client.get, "account/whoami")
         self.assertFalse(body["soft_logout"])
@@ -564,7 +564,7 @@ class Login(unittest.TestCase):
         self.agency.make_pki("revoke", "emil")
         began = time.monotonic()
         took = ended()
-        print(f"# CRL: open sync cut and tokens dead {took * 1000:.0f} ms after the CA signed (watched folder included)")
+        print(f"# figure: CRL: open sync cut and tokens dead {took * 1000:.0f} ms after the CA signed (watched folder included)")
         self.assertLess(time.monotonic() - began, 30)
         self.refused(401, "M_UNKNOWN_TOKEN", client.get, "account/whoami")
         with Desk(self.agency, self.full("emil")) as desk:

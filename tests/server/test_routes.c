@@ -99,7 +99,7 @@ test_the_specification_is_named_where_it_is_not_served(void)
         absent++;
         g_test_message("not served: %s %s", columns[1], columns[2]);
     }
-    g_test_message("%u operations served, %u not", served, absent);
+    g_test_message("figure: %u operations served, %u not", served, absent);
     g_assert_cmpuint(served, >, 80);
 }
 

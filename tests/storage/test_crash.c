@@ -181,7 +181,7 @@ check_told(Listening *listening, StorePool *pool)
             g_error("acknowledged and lost: %" G_GINT64_FORMAT, told->number);
         g_assert_cmpint(*position, ==, told->position);
     }
-    g_test_message("%u acknowledged, %u answered as unavailable, %u in the log",
+    g_test_message("figure: %u acknowledged, %u answered as unavailable, %u in the log",
                    listening->acknowledged, listening->unknown, entries->len);
 }
 

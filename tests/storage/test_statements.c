@@ -172,7 +172,7 @@ test_no_statement_reads_a_whole_table(void)
         }
     }
     PQfinish(pg);
-    g_test_message("%u statements of %u stores explained", checked, store_statements_count);
+    g_test_message("figure: %u statements of %u stores explained", checked, store_statements_count);
     g_assert_cmpuint(checked, >, 50);
     g_assert_cmpuint(offences, ==, 0);
 }
