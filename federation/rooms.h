@@ -209,9 +209,11 @@ gboolean rooms_state_find(Rooms *rooms, const char *room_id, GBytes *root, const
                           const char *state_key, Pdu **ret_pdu, GError **error);
 /* All of it, as Pdus. */
 GPtrArray *rooms_state_load(Rooms *rooms, const char *room_id, GBytes *root, GError **error);
-/* What @to has that @from (NULL: empty) has not: Pdus of the added and replaced entries. */
-GPtrArray *
-rooms_state_changes(Rooms *rooms, const char *room_id, GBytes *from, GBytes *to, GError **error);
+/* What @to has that @from (NULL: empty) has not: Pdus of the added and replaced entries, of those
+ * that are @wanted (the others are not even read). */
+typedef gboolean (*RoomsStateWanted)(const char *type, const char *state_key, gpointer data);
+GPtrArray *rooms_state_changes(Rooms *rooms, const char *room_id, GBytes *from, GBytes *to,
+                               RoomsStateWanted wanted, gpointer data, GError **error);
 /* "join", "invite", "leave", "ban", "knock" of @user_id under @root; NULL when there is no member
  * event. */
 gboolean rooms_membership_at(Rooms *rooms, const char *room_id, GBytes *root, const char *user_id,

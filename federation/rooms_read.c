@@ -216,7 +216,8 @@ rooms_state_load(Rooms *rooms, const char *room_id, GBytes *root, GError **error
 }
 
 GPtrArray *
-rooms_state_changes(Rooms *rooms, const char *room_id, GBytes *from, GBytes *to, GError **error)
+rooms_state_changes(Rooms *rooms, const char *room_id, GBytes *from, GBytes *to,
+                    RoomsStateWanted wanted, gpointer data, GError **error)
 {
     g_autoptr(RoomView) view = require_room(rooms, room_id, error);
     g_autoptr(GPtrArray) differences = NULL;
@@ -233,7 +234,8 @@ rooms_state_changes(Rooms *rooms, const char *room_id, GBytes *from, GBytes *to,
     for (guint i = 0; i < differences->len; i++) {
         const StateDifference *difference = g_ptr_array_index(differences, i);
 
-        if (difference->new_event_id != NULL)
+        if (difference->new_event_id != NULL &&
+            wanted(difference->type, difference->state_key, data))
             g_ptr_array_add(ids, difference->new_event_id);
     }
     return load_pdus(view, ids, error);

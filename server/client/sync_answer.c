@@ -96,19 +96,30 @@ read_timeline(const SyncLook *look, SyncRoom *room, gint64 after, gint64 until,
     return TRUE;
 }
 
-static gboolean
-is_wanted_member(const SyncCall *call, const SyncRoom *room, const Pdu *pdu)
+/* With lazy members: whose member events are wanted; NULL: everybody's. */
+static GHashTable *
+wanted_members(const SyncCall *call, const SyncRoom *room)
 {
-    if (strcmp(pdu->state_key, call->user_id) == 0)
-        return TRUE;
-    /* Clients that are told the state after the timeline take none out of it. */
-    if (call->state_after != NULL && sync_room_member_in_timeline(room, pdu->state_key))
-        return TRUE;
-    for (guint i = 0; i < room->timeline->len; i++)
-        if (strcmp(((RoomEvent *)g_ptr_array_index(room->timeline, i))->pdu->sender,
-                   pdu->state_key) == 0)
-            return TRUE;
-    return FALSE;
+    if (!call->filter->lazy_members)
+        return NULL;
+    GHashTable *wanted = g_hash_table_new(seeded_str_hash, g_str_equal);
+    g_hash_table_add(wanted, (gpointer)call->user_id);
+    for (guint i = 0; i < room->timeline->len; i++) {
+        const Pdu *pdu = ((RoomEvent *)g_ptr_array_index(room->timeline, i))->pdu;
+        g_hash_table_add(wanted, (gpointer)pdu->sender);
+        /* Clients that are told the state after the timeline take none out of it. */
+        if (call->state_after != NULL && pdu_membership(pdu) != NULL)
+            g_hash_table_add(wanted, (gpointer)pdu->state_key);
+    }
+    return wanted;
+}
+
+static gboolean
+is_wanted_state(const char *type, const char *state_key, gpointer data)
+{
+    GHashTable *members = data;
+    return members == NULL || strcmp(type, "m.room.member") != 0 ||
+           g_hash_table_contains(members, state_key);
 }
 
 static gboolean
@@ -140,17 +151,13 @@ read_state(const SyncLook *look, SyncRoom *room, GBytes *from, gint64 until, GEr
         return TRUE; /* all of it is in the timeline */
     if (from != NULL && g_bytes_equal(from, to))
         return sync_room_add_senders(call, room, to, error);
-    g_autoptr(GPtrArray) changes =
-        rooms_state_changes(call->server->rooms, room->room_id, from, to, error);
+    g_autoptr(GHashTable) members = wanted_members(call, room);
+    GPtrArray *changes = rooms_state_changes(call->server->rooms, room->room_id, from, to,
+                                             is_wanted_state, members, error);
     if (changes == NULL)
         return FALSE;
-    for (guint i = 0; i < changes->len; i++) {
-        Pdu *pdu = g_ptr_array_index(changes, i);
-        if (call->filter->lazy_members && strcmp(pdu->type, "m.room.member") == 0 &&
-            !is_wanted_member(call, room, pdu))
-            continue;
-        g_ptr_array_add(room->state, pdu_ref(pdu));
-    }
+    g_ptr_array_unref(room->state);
+    room->state = changes;
     return sync_room_add_senders(call, room, to, error);
 }
 

@@ -103,7 +103,6 @@ gboolean sync_room_append(const SyncCall *call, const SyncRoom *room, gboolean j
 gboolean sync_room_add_senders(const SyncCall *call, SyncRoom *room, GBytes *root, GError **error);
 /* With lazy members: those of the summary's heroes under @root, that clients can name the room. */
 gboolean sync_room_add_heroes(const SyncCall *call, SyncRoom *room, GBytes *root, GError **error);
-gboolean sync_room_member_in_timeline(const SyncRoom *room, const char *user_id);
 /* Drop from room->timeline what the filter does not want, and what is more than its limit (the
  * oldest). */
 void sync_room_limit_timeline(const SyncCall *call, SyncRoom *room);

@@ -109,8 +109,8 @@ sync_room_add_senders(const SyncCall *call, SyncRoom *room, GBytes *root, GError
     return TRUE;
 }
 
-gboolean
-sync_room_member_in_timeline(const SyncRoom *room, const char *user_id)
+static gboolean
+member_in_timeline(const SyncRoom *room, const char *user_id)
 {
     for (guint i = 0; i < room->timeline->len; i++)
         if (pdu_is(((RoomEvent *)g_ptr_array_index(room->timeline, i))->pdu, "m.room.member",
@@ -126,7 +126,7 @@ sync_room_add_heroes(const SyncCall *call, SyncRoom *room, GBytes *root, GError 
         return TRUE;
     for (guint i = 0; i < room->heroes->len; i++) {
         const char *hero = g_ptr_array_index(room->heroes, i);
-        if ((call->state_after != NULL || !sync_room_member_in_timeline(room, hero)) &&
+        if ((call->state_after != NULL || !member_in_timeline(room, hero)) &&
             !add_member(call, room, root, hero, error))
             return FALSE;
     }
