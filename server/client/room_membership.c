@@ -23,8 +23,8 @@ answer_room_id(const char *room_id, gint64 position, const GError *error, gpoint
 
 /* ---- join ---- */
 
-/* Servers that may know the room: those that the client names, then the inviter's.  Free with
- * g_strfreev. */
+/* Servers that may know the room: the inviter's, those that the client names, the room's maker's.
+ * Free with g_strfreev. */
 static char **
 servers_to_ask(Request *request, const char *room_id, const char *const *known_by, GError **error)
 {
@@ -51,6 +51,10 @@ servers_to_ask(Request *request, const char *room_id, const char *const *known_b
                 identifier_server_name_valid(via[i]))
                 g_strv_builder_add(names, via[i]);
     }
+    /* Up to version 11 a room's id names the server that made it, which may still be there. */
+    if (identifier_server(room_id) != NULL &&
+        g_strcmp0(identifier_server(room_id), server->name) != 0)
+        g_strv_builder_add(names, identifier_server(room_id));
     return g_strv_builder_end(names);
 }
 

@@ -216,8 +216,37 @@ send_leave_put(Request *request, GError **error)
 
 /* ---- invite ---- */
 
-/* What the invited user is shown: every entry is an event of that room, well formed, and the create
- * event makes the room's id.  *ret_stripped: JSON array in the clients' form. */
+/* Before v1.16 entries had four members and no more; in rooms up to version 11 that passes still.
+ */
+static gboolean
+append_stripped(const RoomVersion *version, const cJSON *entry, const char *room_id, GString *out)
+{
+    const char *type = json_get_string(entry, "type");
+    const char *state_key = json_get_string(entry, "state_key");
+    const char *sender = json_get_string(entry, "sender");
+    const cJSON *content = json_get_object(entry, "content");
+    const cJSON *other = json_object_get(entry, "room_id");
+
+    if (version->room_id_is_create_hash || type == NULL || state_key == NULL || content == NULL ||
+        !identifier_user_id_valid(sender) ||
+        (other != NULL && g_strcmp0(json_get_string(entry, "room_id"), room_id) != 0))
+        return FALSE;
+    g_string_append(out, "{\"content\":");
+    if (!json_canonical_append(out, content, NULL))
+        return FALSE;
+    g_string_append(out, ",\"sender\":");
+    json_append_string(out, sender);
+    g_string_append(out, ",\"state_key\":");
+    json_append_string(out, state_key);
+    g_string_append(out, ",\"type\":");
+    json_append_string(out, type);
+    g_string_append_c(out, '}');
+    return TRUE;
+}
+
+/* What the invited user is shown: every entry is an event of that room, well formed, and since
+ * version 12 the create event makes the room's id.  *ret_stripped: JSON array in the clients' form.
+ */
 static gboolean
 read_invite_state(const RoomVersion *version, const cJSON *entries, const char *room_id,
                   GBytes **ret_stripped, GError **error)
@@ -228,20 +257,23 @@ read_invite_state(const RoomVersion *version, const cJSON *entries, const char *
     for (const cJSON *entry = entries != NULL ? entries->child : NULL; entry != NULL;
          entry = entry->next) {
         g_autoptr(Pdu) pdu = count < INVITE_STATE_MAX ? pdu_from_value(version, entry, NULL) : NULL;
-        if (pdu == NULL || !pdu_is_state(pdu) || strcmp(pdu->room_id, room_id) != 0 ||
-            !pdu_check_content_hash(pdu)) {
+        gboolean whole = pdu != NULL && pdu_is_state(pdu) && strcmp(pdu->room_id, room_id) == 0 &&
+                         pdu_check_content_hash(pdu);
+        if (count > 0)
+            g_string_append_c(out, ',');
+        if (count++ >= INVITE_STATE_MAX ||
+            (!whole && !append_stripped(version, entry, room_id, out))) {
             refusal_set(error, 400, "M_INVALID_PARAM",
                         "invite_room_state must be at most %d state events of that room, as its "
                         "version writes them",
                         INVITE_STATE_MAX);
             return FALSE;
         }
-        has_create |= pdu_is(pdu, "m.room.create", "");
-        if (count++ > 0)
-            g_string_append_c(out, ',');
-        pdu_stripped_json(pdu, out);
+        if (whole)
+            pdu_stripped_json(pdu, out);
+        has_create |= whole && pdu_is(pdu, "m.room.create", "");
     }
-    if (!has_create) {
+    if (!has_create && version->room_id_is_create_hash) {
         refusal_set(error, 400, "M_MISSING_PARAM",
                     "invite_room_state must hold the room's create event");
         return FALSE;

@@ -35,7 +35,7 @@ try_line(TestRoom *room, const char *line)
     if (g_strv_length(parts) != 4)
         return;
     g_autofree char *json = g_strdelimit(g_strdup(parts[3]), "'", '"');
-    g_autoptr(cJSON) content = json_parse(json, strlen(json), &json_limits_event, NULL);
+    g_autoptr(cJSON) content = json_parse(json, strlen(json), &json_limits_event_lax, NULL);
     if (!cJSON_IsObject(content))
         return;
 
@@ -53,6 +53,7 @@ try_line(TestRoom *room, const char *line)
         }
     }
     PduTemplate template = {
+        .event_id = "$of-versions-1-and-2:one.example",
         .room_id = strcmp(parts[1], "m.room.create") == 0 ? NULL : room->create->room_id,
         .type = parts[1],
         .state_key = state_key,
@@ -83,7 +84,10 @@ LLVMFuzzerTestOneInput(const guint8 *data, gsize size)
     g_autofree char *text = g_strndup((const char *)data, size);
     if (!g_utf8_validate(text, -1, NULL))
         return 0;
-    g_autoptr(TestRoom) room = test_room_new(ALICE, "'additional_creators':['@bob:one.example'],");
+    guint count = 0;
+    const RoomVersion *versions = room_version_table(&count);
+    g_autoptr(TestRoom) room = test_room_new_of(versions[size % count].id, ALICE,
+                                                "'additional_creators':['@bob:one.example'],");
     g_auto(GStrv) lines = g_strsplit(text, "\n", EVENTS_MAX);
     test_room_member(room, ALICE, ALICE, "join");
     test_room_send(room, ALICE, "m.room.join_rules", "", "{'join_rule':'public'}");

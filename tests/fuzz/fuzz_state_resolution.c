@@ -125,7 +125,9 @@ int
 LLVMFuzzerTestOneInput(const guint8 *data, gsize size)
 {
     static const guint8 seed[STATE_SEED_BYTES] = "the fuzzer's key";
-    g_autoptr(TestRoom) room = test_room_new(ALICE, "");
+    guint count = 0;
+    const RoomVersion *versions = room_version_table(&count);
+    g_autoptr(TestRoom) room = test_room_new_of(versions[size % count].id, ALICE, "");
     g_autoptr(GPtrArray) events = g_ptr_array_new_with_free_func((GDestroyNotify)pdu_unref);
     g_autoptr(GHashTable) by_id = g_hash_table_new(seeded_str_hash, g_str_equal);
     g_autoptr(StateTrie) trie = state_trie_new(seed, NULL, NULL);

@@ -279,6 +279,46 @@ test_the_seeded_hash_agrees_with_itself(void)
     g_assert_cmpuint(seeded_str_hash(copy), ==, seeded_str_hash("@alice:alpha.example"));
 }
 
+/* Numbers that canonical JSON does not have, for events of old room versions: kept to the letter.
+ */
+static void
+test_raw_numbers(void)
+{
+    static const JsonLimits raw = {1000, 10, 100, FALSE, TRUE};
+    static const JsonLimits strict = {1000, 10, 100, FALSE, FALSE};
+    static const char text[] =
+        "{\"a\":[1,2.50,{\"b\":-0,\"c\":\"1.5\"},3],\"d\":1E5,\"e\":12345678901234567890,\"f\":7}";
+    static const char *const bad[] = {"[1e400]", "[01]", "[.5]", "[+1]", "[NaN]", "[1.]", "[-]"};
+    GError *error = NULL;
+    gint64 number = 0;
+    g_autoptr(cJSON) tree = json_parse(text, strlen(text), &raw, &error);
+    g_assert_no_error(error);
+    g_autoptr(GBytes) again = json_canonical(tree, &error);
+    g_assert_no_error(error);
+    g_assert_cmpmem(g_bytes_get_data(again, NULL), g_bytes_get_size(again), text, strlen(text));
+
+    g_assert_cmpstr(json_number_text(json_object_get(tree, "d")), ==, "1E5");
+    g_assert_cmpstr(json_number_text(json_object_get(tree, "e")), ==, "12345678901234567890");
+    g_assert_null(json_number_text(json_object_get(tree, "f")));
+    g_assert_null(json_number_text(json_object_get(tree, "absent")));
+    g_assert_false(json_get_integer(tree, "d", &number));
+    g_assert_true(json_get_integer(tree, "f", &number));
+    g_assert_cmpint(number, ==, 7);
+    g_autoptr(cJSON) copy = cJSON_Duplicate(tree, TRUE);
+    g_assert_cmpstr(json_number_text(json_object_get(copy, "d")), ==, "1E5");
+
+    g_assert_null(json_parse(text, strlen(text), &strict, &error));
+    g_assert_error(error, JSON_ERROR, JSON_ERROR_NUMBER);
+    g_clear_error(&error);
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++)
+        g_assert_null(json_parse(bad[i], strlen(bad[i]), &raw, NULL));
+    for (guint length = 63; length <= 64; length++) {
+        g_autofree char *digits = g_strnfill(length, '9');
+        g_autoptr(cJSON) large = json_parse(digits, length, &raw, NULL);
+        g_assert_cmpstr(json_number_text(large), ==, length == 63 ? digits : NULL);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -294,5 +334,6 @@ main(int argc, char **argv)
     g_test_add_func("/json/look-ups", test_look_ups_want_the_type_and_the_case);
     g_test_add_func("/base64/strict", test_base64_is_strict);
     g_test_add_func("/seeded-hash/same", test_the_seeded_hash_agrees_with_itself);
+    g_test_add_func("/json/raw-numbers", test_raw_numbers);
     return g_test_run();
 }
