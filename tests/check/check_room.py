@@ -30,7 +30,7 @@ from unpaddedbase64 import encode_base64
 
 KEY = decode_signing_key_base64("ed25519", "1", "Y2hhbmNlcnkgdGVzdCBrZXksIG9mIG5vIHVzZSBhdCA")
 USERS = ["@alice:one", "@bob:one", "@carol:two", "@dan:two", "@eve:three", "@mallory:three"]
-VERSIONS = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"]
+VERSIONS = [str(number) for number in range(1, 13)]
 DIFFERENCES_MAX = 20
 STATE_KINDS = ["m.room.name", "m.room.topic", "org.example.odd"]
 
