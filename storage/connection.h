@@ -1,4 +1,5 @@
-/* storage/connection.h: what store.c and lane.c share about one connection.  For storage/ only. */
+/* storage/connection.h: what store.c, store_arguments.c and lane.c share about one connection and
+ * its values.  For storage/ only. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -9,6 +10,24 @@
  * statement timeout, so that PostgreSQL's own error comes first while it lives. */
 #define STORE_STATEMENT_TIMEOUT_MS 30000
 #define STORE_ANSWER_TIMEOUT_MS 40000
+
+/* Built-in type numbers, fixed in PostgreSQL's catalogue (pg_type.dat). */
+enum {
+    TYPE_BOOLEAN = 16,
+    TYPE_BYTES = 17,
+    TYPE_NAME = 19,
+    TYPE_INTEGER8 = 20,
+    TYPE_INTEGER2 = 21,
+    TYPE_INTEGER4 = 23,
+    TYPE_TEXT = 25,
+    TYPE_OID = 26,
+    TYPE_BOOLEAN_ARRAY = 1000,
+    TYPE_BYTES_ARRAY = 1001,
+    TYPE_TEXT_ARRAY = 1009,
+    TYPE_INTEGER8_ARRAY = 1016,
+    TYPE_VARCHAR = 1043,
+    TYPE_VOID = 2278,
+};
 
 struct StoreConnection {
     StorePool *pool;
