@@ -357,23 +357,24 @@ canonicalise(const RoomVersion *version, cJSON *json, const char *raw, gsize raw
     return g_steal_pointer(&tree);
 }
 
-Pdu *
-pdu_from_json(const RoomVersion *version, const char *bytes, gsize length, GError **error)
+static cJSON *
+parse_event(const RoomVersion *version, const char *bytes, gsize length, GError **error)
 {
-    g_autoptr(GBytes) canonical = NULL;
     cJSON *tree = json_parse(bytes, length, limits_of(version), error);
-    if (tree == NULL)
-        return NULL;
-    if (!cJSON_IsObject(tree)) {
-        cJSON_Delete(tree);
-        fail_format(error, "an event is an object");
-        return NULL;
-    }
-    tree = canonicalise(version, tree, bytes, length, &canonical, error);
-    if (tree == NULL)
-        return NULL;
+    if (tree == NULL || cJSON_IsObject(tree))
+        return tree;
+    cJSON_Delete(tree);
+    fail_format(error, "an event is an object");
+    return NULL;
+}
 
-    PduRecord *record = record_new(version, canonical, tree);
+/* Consumes @tree, that of the canonical @bytes; NULL when it is NULL. */
+static Pdu *
+check_event(const RoomVersion *version, GBytes *bytes, cJSON *tree, GError **error)
+{
+    PduRecord *record = tree != NULL ? record_new(version, bytes, tree) : NULL;
+    if (record == NULL)
+        return NULL;
     if (record->members == NULL || !read_fields(record, error) ||
         !check_fields(&record->pdu, error)) {
         if (error != NULL && *error == NULL)
@@ -383,6 +384,28 @@ pdu_from_json(const RoomVersion *version, const char *bytes, gsize length, GErro
     }
     set_event_id(record, event_id_of(&record->pdu));
     return &record->pdu;
+}
+
+Pdu *
+pdu_from_json(const RoomVersion *version, const char *bytes, gsize length, GError **error)
+{
+    g_autoptr(GBytes) canonical = NULL;
+    cJSON *tree = parse_event(version, bytes, length, error);
+    if (tree != NULL)
+        tree = canonicalise(version, tree, bytes, length, &canonical, error);
+    return check_event(version, canonical, tree, error);
+}
+
+Pdu *
+pdu_from_canonical(const RoomVersion *version, GBytes *bytes, GError **error)
+{
+    gsize length = 0;
+    const char *text = g_bytes_get_data(bytes, &length);
+    if (length > PDU_BYTES_MAX) {
+        fail_too_large(error, "the event is larger than 65536 bytes");
+        return NULL;
+    }
+    return check_event(version, bytes, parse_event(version, text, length, error), error);
 }
 
 Pdu *

@@ -53,6 +53,9 @@ typedef enum {
 /* One event out of @length bytes from outside.  NULL with JSON_ERROR or PDU_ERROR on any doubt. */
 Pdu *pdu_from_json(const RoomVersion *version, const char *bytes, gsize length, GError **error);
 
+/* The same, of bytes that are in canonical form already and hold no "unsigned": what we built. */
+Pdu *pdu_from_canonical(const RoomVersion *version, GBytes *bytes, GError **error);
+
 /* The same, out of a tree that json_parse() made without floats: an entry of "pdus" in a
  * transaction.  Read with raw numbers, it may be of any version. */
 Pdu *pdu_from_value(const RoomVersion *version, const cJSON *value, GError **error);

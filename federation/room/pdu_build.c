@@ -120,25 +120,28 @@ pdu_build_from_value(const RoomVersion *version, const cJSON *template, const Pd
     if (body == NULL)
         return NULL;
 
-    /* Read back, so that content has its keys in order, as redaction needs them. */
     const char *bytes = g_bytes_get_data(body, &length);
     if (length > PDU_BYTES_MAX) {
         g_set_error_literal(error, PDU_ERROR, PDU_ERROR_TOO_LARGE,
                             "the event is larger than 65536 bytes");
         return NULL;
     }
-    g_autoptr(cJSON) tree = json_parse(
-        bytes, length, version->canonical_json_strict ? &json_limits_event : &json_limits_event_lax,
-        error);
-    const char *type = tree != NULL ? json_require_string(tree, "type", error) : NULL;
-    const cJSON *content = type != NULL ? json_require_object(tree, "content", error) : NULL;
+    const char *type = json_require_string(template, "type", error);
+    const cJSON *content = type != NULL ? json_require_object(template, "content", error) : NULL;
+    g_autoptr(cJSON) tree = NULL;
+    if (content != NULL && pdu_redact_keeps_content(type)) {
+        /* Read back, so that content has its keys in order, as redaction needs them. */
+        tree = json_parse(
+            bytes, length,
+            version->canonical_json_strict ? &json_limits_event : &json_limits_event_lax, error);
+        content = tree != NULL ? json_require_object(tree, "content", error) : NULL;
+    }
     if (content == NULL)
         return NULL;
 
     g_autoptr(GBytes) hashed = with_content_hash(body);
     g_autoptr(GBytes) event = with_signature(version, hashed, type, content, signer);
-    bytes = g_bytes_get_data(event, &length);
-    return pdu_from_json(version, bytes, length, error);
+    return pdu_from_canonical(version, event, error);
 }
 
 Pdu *

@@ -51,6 +51,15 @@ static const Kept kept[] = {
     {"m.room.redaction", "redacts", IF(redaction_v11)},
 };
 
+gboolean
+pdu_redact_keeps_content(const char *type)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(kept); i++)
+        if (kept[i].type != NULL && strcmp(kept[i].type, type) == 0)
+            return TRUE;
+    return FALSE;
+}
+
 static gboolean
 is_kept(const RoomVersion *version, const char *type, const char *key, gsize key_length)
 {

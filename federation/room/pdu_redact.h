@@ -7,6 +7,8 @@
 
 #include <cjson/cJSON.h>
 
+/* FALSE: of such an event's content nothing stays, whatever the version. */
+gboolean pdu_redact_keeps_content(const char *type);
 /* Append the canonical JSON of the redacted event.  @members is the whole event's, @content its
  * "content" with keys in byte order.  @with_signatures FALSE leaves out "signatures": what is
  * signed, and what the reference hash covers. */
