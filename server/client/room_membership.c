@@ -204,16 +204,31 @@ left_outside(const char *room_id, gint64 position, const GError *error, gpointer
                           request_user_id(request), invite_dropped, request);
 }
 
+static gboolean
+is_invited_from_outside(Request *request, const char *room_id, gboolean *ret_is, GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
+    g_autoptr(StoredInvite) invite = NULL;
+
+    if (connection == NULL || !membership_store_find_invite(connection, request_user_id(request),
+                                                            room_id, &invite, error))
+        return FALSE;
+    *ret_is = invite != NULL;
+    return TRUE;
+}
+
+/* From a room that this server is not in, only an invite can be left: nobody is asked for less. */
 static Response *
 leave_from_outside(Request *request, const char *room_id, GError **error)
 {
     Server *server = request_server(request);
     g_auto(GStrv) via = servers_to_ask(request, room_id, NULL, error);
     g_autoptr(cJSON) content = NULL;
+    gboolean invited = FALSE;
 
-    if (via == NULL)
+    if (via == NULL || !is_invited_from_outside(request, room_id, &invited, error))
         return NULL;
-    if (via[0] == NULL || server->outgoing == NULL)
+    if (!invited || via[0] == NULL || server->outgoing == NULL)
         return response_error(403, "M_FORBIDDEN", "You are not in that room");
     content = content_beside(request, "leave", error);
     if (content == NULL)
