@@ -40,7 +40,7 @@ ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 .SECONDARY: # objects of tests are kept
-.PHONY: build openserver run demo test lint check-asan check-room fuzz bench c-tests test-deps run-deps clean help
+.PHONY: build openserver run demo test lint check-asan check-room fuzz bench bench-room c-tests test-deps run-deps clean help
 build: $(if $(wildcard $(MAIN)),$(BUILD)/chancery,$(BUILD)/libchancery.a)
 
 $(BUILD)/chancery: $(MAIN:%.c=$(BUILD)/%.o) $(ADMISSION:%.c=$(BUILD)/%.o) $(BUILD)/libchancery.a
@@ -130,6 +130,10 @@ lint: test-deps build c-tests openserver
 bench: run-deps build $(BUILD)/tests/bench/load $(BUILD)/tests/bench/bench_lane
 	@python3 tests/bench/bench.py
 
+# The room protocol's figures beside those of Synapse's own functions.
+bench-room: test-deps $(BUILD)/tests/bench/bench_room
+	@var/venv/bin/python3 tests/bench/bench_room.py
+
 clean:
 	rm -rf build
 
@@ -144,6 +148,7 @@ help:
 	@echo 'make fuzz        every fuzz target for FUZZ_SECONDS=60'
 	@echo 'make lint        warnings, static analysis, format, floors, callers'
 	@echo 'make bench       print the figures of this machine'
+	@echo 'make bench-room  figures of the room protocol beside another implementation'
 	@echo 'make clean       remove build/; the data of make run stay in var/'
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
