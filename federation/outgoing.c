@@ -86,11 +86,25 @@ events_of(const cJSON *array)
     return g_steal_pointer(&events);
 }
 
-/* ---- join and leave: make_*, sign, send_* ---- */
+/* Is there a good signature of @server_name by a pinned key? */
+static gboolean
+is_signed_by(Outgoing *outgoing, const Pdu *event, const char *server_name)
+{
+    g_autoptr(GPtrArray) key_ids = pdu_signature_key_ids(event, server_name);
+    guint8 key[32];
+    for (guint i = 0; i < key_ids->len; i++)
+        if (partners_find_event_key(server_name, key_ids->pdata[i], event->origin_server_ts, key,
+                                    outgoing->partners) &&
+            pdu_verify_signature(event, server_name, key_ids->pdata[i], key))
+            return TRUE;
+    return FALSE;
+}
+
+/* ---- join, knock and leave: make_*, sign, send_* ---- */
 
 typedef struct {
     Outgoing *outgoing;
-    gboolean join; /* else leave */
+    const char *membership; /* "join", "knock" or "leave" */
     char *room_id;
     char *user_id;
     cJSON *content; /* what the user adds, or NULL */
@@ -101,6 +115,24 @@ typedef struct {
     OutgoingDone done;
     gpointer data;
 } Handshake;
+
+static gboolean
+is_join(const Handshake *handshake)
+{
+    return strcmp(handshake->membership, "join") == 0;
+}
+
+static gboolean
+is_knock(const Handshake *handshake)
+{
+    return strcmp(handshake->membership, "knock") == 0;
+}
+
+static gboolean
+is_leave(const Handshake *handshake)
+{
+    return strcmp(handshake->membership, "leave") == 0;
+}
 
 static void
 handshake_finish(Handshake *handshake, gint64 position, const GError *error)
@@ -163,6 +195,47 @@ take_room(Handshake *handshake, const cJSON *json, GError **error)
     return TRUE;
 }
 
+#define KNOCK_STATE_MAX 50 /* events of knock_room_state */
+
+/* Their answer to send_knock: what our user is shown of the room while they wait.  Entries that are
+ * not well formed, or not signed by a partner of their sender's name, are left out. */
+static gboolean
+take_knock(Handshake *handshake, const cJSON *json, GError **error)
+{
+    const RoomVersion *version = handshake->event->version;
+    const cJSON *entries = json_get_array(json, "knock_room_state");
+    g_autoptr(GString) out = g_string_new("[");
+    gboolean has_create = FALSE;
+    guint count = 0;
+
+    for (const cJSON *entry = entries != NULL ? entries->child : NULL;
+         entry != NULL && count < KNOCK_STATE_MAX; entry = entry->next, count++) {
+        g_autoptr(Pdu) pdu = pdu_from_value(version, entry, NULL);
+        if (pdu == NULL || !pdu_is_state(pdu) || strcmp(pdu->room_id, handshake->room_id) != 0 ||
+            !pdu_check_content_hash(pdu))
+            continue;
+        const gboolean create = pdu_is(pdu, "m.room.create", "");
+        has_create |= create;
+        /* Since version 12 the room's id vouches for the create event. */
+        if (!(create && version->room_id_is_create_hash) &&
+            !is_signed_by(handshake->outgoing, pdu, identifier_server(pdu->sender)))
+            continue;
+        if (out->len > 1)
+            g_string_append_c(out, ',');
+        pdu_stripped_json(pdu, out);
+    }
+    if (!has_create) {
+        refusal_set(error, 502, "M_UNKNOWN",
+                    "The partner's answer to send_knock has no create event of that room");
+        return FALSE;
+    }
+    g_string_append_c(out, ']');
+    g_autoptr(GBytes) stripped = g_string_free_to_bytes(g_steal_pointer(&out));
+    rooms_accept_knock(handshake->outgoing->rooms, handshake->room_id, version,
+                       handshake->event->bytes, stripped, handshake_received, handshake);
+    return TRUE;
+}
+
 static void
 handshake_sent(const PartnerAnswer *answer, gpointer data)
 {
@@ -170,10 +243,12 @@ handshake_sent(const PartnerAnswer *answer, gpointer data)
     g_autoptr(GError) error = NULL;
     if (answer->error != NULL)
         handshake_try_another(handshake, answer->error);
-    else if (!handshake->join)
+    else if (is_knock(handshake) && !take_knock(handshake, answer->json, &error))
+        handshake_try_another(handshake, error);
+    else if (is_leave(handshake))
         rooms_accept_leave(handshake->outgoing->rooms, handshake->room_id, handshake->event->bytes,
                            handshake_received, handshake);
-    else if (!take_room(handshake, answer->json, &error))
+    else if (is_join(handshake) && !take_room(handshake, answer->json, &error))
         handshake_try_another(handshake, error);
 }
 
@@ -212,9 +287,8 @@ member_content(const Handshake *handshake, const cJSON *template)
                                                 : cJSON_CreateObject();
     cJSON_DeleteItemFromObjectCaseSensitive(content, "membership");
     cJSON_DeleteItemFromObjectCaseSensitive(content, "join_authorised_via_users_server");
-    cJSON_AddItemToObject(content, "membership",
-                          cJSON_CreateString(handshake->join ? "join" : "leave"));
-    if (handshake->join && authorised != NULL)
+    cJSON_AddItemToObject(content, "membership", cJSON_CreateString(handshake->membership));
+    if (is_join(handshake) && authorised != NULL)
         cJSON_AddItemToObject(content, "join_authorised_via_users_server",
                               cJSON_CreateString(authorised));
     return content;
@@ -248,8 +322,7 @@ event_from_template(const Handshake *handshake, const cJSON *json, GError **erro
         g_strcmp0(json_get_string(template, "sender"), handshake->user_id) != 0 ||
         g_strcmp0(json_get_string(template, "state_key"), handshake->user_id) != 0 ||
         g_strcmp0(json_get_string(template, "room_id"), handshake->room_id) != 0 ||
-        g_strcmp0(membership, handshake->join ? "join" : "leave") != 0 ||
-        !template_depth(template, &depth)) {
+        g_strcmp0(membership, handshake->membership) != 0 || !template_depth(template, &depth)) {
         refusal_set(error, 502, "M_UNKNOWN",
                     "The partner's template is not the membership event that was asked for");
         return NULL;
@@ -298,12 +371,14 @@ handshake_made(const PartnerAnswer *answer, gpointer data)
         return;
     }
     g_autofree char *target =
-        partner_client_target(handshake->join ? "/_matrix/federation/v2/send_join/%s/%s"
-                                              : "/_matrix/federation/v2/send_leave/%s/%s",
+        partner_client_target(is_join(handshake)    ? "/_matrix/federation/v2/send_join/%s/%s"
+                              : is_knock(handshake) ? "/_matrix/federation/v1/send_knock/%s/%s"
+                                                    : "/_matrix/federation/v2/send_leave/%s/%s",
                               handshake->room_id, handshake->event->event_id);
     partner_client_send(handshake->outgoing->client, handshake->via[handshake->next - 1], "PUT",
                         target, handshake->event->bytes,
-                        handshake->join ? PARTNER_LARGE : PARTNER_QUICK, handshake_sent, handshake);
+                        is_join(handshake) ? PARTNER_LARGE : PARTNER_QUICK, handshake_sent,
+                        handshake);
 }
 
 /* An invite from a server that nobody can ask any more is turned down here alone. TRUE: on its way.
@@ -314,7 +389,7 @@ leave_alone(Handshake *handshake)
     Outgoing *outgoing = handshake->outgoing;
     g_autoptr(StoredInvite) invite = NULL;
     g_autoptr(StoreConnection) connection = store_borrow(outgoing->pool, NULL);
-    if (handshake->join || connection == NULL ||
+    if (is_join(handshake) || is_knock(handshake) || connection == NULL ||
         !membership_store_find_invite(connection, handshake->user_id, handshake->room_id, &invite,
                                       NULL) ||
         invite == NULL)
@@ -374,12 +449,14 @@ handshake_next(Handshake *handshake)
     }
     handshake->next++;
     g_autofree char *path =
-        partner_client_target(handshake->join ? "/_matrix/federation/v1/make_join/%s/%s"
-                                              : "/_matrix/federation/v1/make_leave/%s/%s",
+        partner_client_target(is_join(handshake)    ? "/_matrix/federation/v1/make_join/%s/%s"
+                              : is_knock(handshake) ? "/_matrix/federation/v1/make_knock/%s/%s"
+                                                    : "/_matrix/federation/v1/make_leave/%s/%s",
                               handshake->room_id, handshake->user_id);
     g_autoptr(GString) target = g_string_new(path);
     const RoomVersion *versions = room_version_table(&count);
-    for (guint i = 0, given = 0; handshake->join && i < count; i++)
+    const gboolean asks_version = is_join(handshake) || is_knock(handshake);
+    for (guint i = 0, given = 0; asks_version && i < count; i++)
         if (versions[i].supported)
             g_string_append_printf(target, "%cver=%s", given++ == 0 ? '?' : '&', versions[i].id);
     partner_client_send(handshake->outgoing->client, server, "GET", target->str, NULL,
@@ -387,8 +464,9 @@ handshake_next(Handshake *handshake)
 }
 
 static void
-handshake_begin(Outgoing *outgoing, gboolean join, const char *room_id, const char *user_id,
-                const cJSON *content, const char *const *via, OutgoingDone done, gpointer data)
+handshake_begin(Outgoing *outgoing, const char *membership, const char *room_id,
+                const char *user_id, const cJSON *content, const char *const *via,
+                OutgoingDone done, gpointer data)
 {
     Handshake *handshake = g_new0(Handshake, 1);
     g_autoptr(GPtrArray) servers = g_ptr_array_new();
@@ -398,7 +476,7 @@ handshake_begin(Outgoing *outgoing, gboolean join, const char *room_id, const ch
             g_ptr_array_add(servers, g_strdup(via[i]));
     g_ptr_array_add(servers, NULL);
     handshake->outgoing = outgoing;
-    handshake->join = join;
+    handshake->membership = membership;
     handshake->room_id = g_strdup(room_id);
     handshake->user_id = g_strdup(user_id);
     handshake->content = content != NULL ? cJSON_Duplicate(content, TRUE) : NULL;
@@ -412,14 +490,21 @@ void
 outgoing_join(Outgoing *outgoing, const char *room_id, const char *user_id, const cJSON *content,
               const char *const *via, OutgoingDone done, gpointer data)
 {
-    handshake_begin(outgoing, TRUE, room_id, user_id, content, via, done, data);
+    handshake_begin(outgoing, "join", room_id, user_id, content, via, done, data);
 }
 
 void
 outgoing_leave(Outgoing *outgoing, const char *room_id, const char *user_id, const cJSON *content,
                const char *const *via, OutgoingDone done, gpointer data)
 {
-    handshake_begin(outgoing, FALSE, room_id, user_id, content, via, done, data);
+    handshake_begin(outgoing, "leave", room_id, user_id, content, via, done, data);
+}
+
+void
+outgoing_knock(Outgoing *outgoing, const char *room_id, const char *user_id, const cJSON *content,
+               const char *const *via, OutgoingDone done, gpointer data)
+{
+    handshake_begin(outgoing, "knock", room_id, user_id, content, via, done, data);
 }
 
 /* ---- invite ---- */
@@ -451,20 +536,6 @@ invite_received(GPtrArray *received, gint64 position, const GError *error, gpoin
     g_autoptr(GError) failure = NULL;
     received_well(received, error, &failure);
     invite_finish(data, position, failure);
-}
-
-/* Is there a good signature of @server_name by a pinned key? */
-static gboolean
-is_signed_by(Outgoing *outgoing, const Pdu *event, const char *server_name)
-{
-    g_autoptr(GPtrArray) key_ids = pdu_signature_key_ids(event, server_name);
-    guint8 key[32];
-    for (guint i = 0; i < key_ids->len; i++)
-        if (partners_find_event_key(server_name, key_ids->pdata[i], event->origin_server_ts, key,
-                                    outgoing->partners) &&
-            pdu_verify_signature(event, server_name, key_ids->pdata[i], key))
-            return TRUE;
-    return FALSE;
 }
 
 static void
@@ -522,10 +593,9 @@ invite_built(const Pdu *pdu, const GError *error, gpointer data)
                         PARTNER_QUICK, invite_cosigned, invite);
 }
 
-/* What an invited user is shown of the room: whole events, so that their server can check them. */
-static gboolean
-append_room_state(Outgoing *outgoing, const char *room_id, const char *sender, GString *out,
-                  GError **error)
+gboolean
+outgoing_append_room_state(Outgoing *outgoing, const char *room_id, const char *sender,
+                           GString *out, GError **error)
 {
     const char *const entries[][2] = {
         {"m.room.create", ""},     {"m.room.join_rules", ""}, {"m.room.canonical_alias", ""},
@@ -540,7 +610,7 @@ append_room_state(Outgoing *outgoing, const char *room_id, const char *sender, G
         return FALSE;
     }
     g_string_append_c(out, '[');
-    for (guint i = 0, count = 0; i < G_N_ELEMENTS(entries); i++) {
+    for (guint i = 0, count = 0; i < G_N_ELEMENTS(entries) && entries[i][1] != NULL; i++) {
         g_autoptr(Pdu) pdu = NULL;
         if (!rooms_state_find(outgoing->rooms, room_id, root, entries[i][0], entries[i][1], &pdu,
                               error))
@@ -578,7 +648,7 @@ outgoing_invite(Outgoing *outgoing, const char *room_id, const char *sender,
     partner = partners_find(outgoing->partners, invite->server, PARTNER_OUTBOUND, &error);
     rooms_proposal_add(proposal, "m.room.member", target_user, whole);
     if (partner == NULL ||
-        !append_room_state(outgoing, room_id, sender, invite->room_state, &error)) {
+        !outgoing_append_room_state(outgoing, room_id, sender, invite->room_state, &error)) {
         invite_finish(invite, 0, error);
         return;
     }

@@ -30,6 +30,13 @@ void outgoing_join(Outgoing *outgoing, const char *room_id, const char *user_id,
 /* Local @user_id leaves (turns an invite down) a room that we are not in. */
 void outgoing_leave(Outgoing *outgoing, const char *room_id, const char *user_id,
                     const cJSON *content, const char *const *via, OutgoingDone done, gpointer data);
+/* Local @user_id knocks on a room that we are not in. */
+void outgoing_knock(Outgoing *outgoing, const char *room_id, const char *user_id,
+                    const cJSON *content, const char *const *via, OutgoingDone done, gpointer data);
+/* Append, as a JSON array, what somebody who is invited or knocks is shown of our room: whole
+ * events, so that their server can check them; with @sender's member event (NULL: without). */
+gboolean outgoing_append_room_state(Outgoing *outgoing, const char *room_id, const char *sender,
+                                    GString *out, GError **error);
 /* Local @sender invites @target_user of another server, whose server co-signs the event first. */
 void
 outgoing_invite(Outgoing *outgoing, const char *room_id, const char *sender,

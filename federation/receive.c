@@ -845,7 +845,20 @@ apply_invite(Submission *submission, LaneBatch *batch, GError **error)
     return TRUE;
 }
 
-/* The end of an invite: by the invited user, or taken back by a user of the inviter's server. */
+/* A knock of ours waits in the invite's place. */
+static gboolean
+is_knock(const StoredInvite *invite)
+{
+    gsize length = 0;
+    const char *text = g_bytes_get_data(invite->json, &length);
+    g_autoptr(cJSON) json = json_parse(text, length, &json_limits_event_lax, NULL);
+
+    return g_strcmp0(json_get_string(json_get_object(json, "content"), "membership"), "knock") == 0;
+}
+
+/* The end of an invite: by the invited user, or taken back by a user of the inviter's server.  Of a
+ * knock: by who knocked, or refused by a user of any partner, for nobody outside knows who has the
+ * power there; knocking again costs little. */
 static gboolean
 apply_leave(Submission *submission, LaneBatch *batch, const Pdu *pdu, Received *received,
             GError **error)
@@ -856,8 +869,9 @@ apply_leave(Submission *submission, LaneBatch *batch, const Pdu *pdu, Received *
     if (connection == NULL ||
         !membership_store_find_invite(connection, pdu->state_key, pdu->room_id, &invite, error))
         return FALSE;
-    if (invite == NULL || (!g_str_equal(pdu->sender, pdu->state_key) &&
-                           !identifier_same_server(pdu->sender, invite->sender))) {
+    if (invite == NULL ||
+        (!g_str_equal(pdu->sender, pdu->state_key) &&
+         !identifier_same_server(pdu->sender, invite->sender) && !is_knock(invite))) {
         verdict(received, RECEIVED_REFUSED, "there is no invite that this event could end");
         return TRUE;
     }
@@ -1172,9 +1186,10 @@ rooms_accept_join(Rooms *rooms, const char *room_id, GBytes *join, GPtrArray *st
     submit(submission);
 }
 
-void
-rooms_accept_invite(Rooms *rooms, const char *room_id, const RoomVersion *version, GBytes *invite,
-                    GBytes *stripped_state, RoomsReceived on_done, gpointer data)
+static void
+accept_from_outside(Rooms *rooms, const char *room_id, const RoomVersion *version,
+                    const char *membership, GBytes *event, GBytes *stripped_state,
+                    RoomsReceived on_done, gpointer data)
 {
     Submission *submission = submission_new(rooms, RECEIVE_INVITE, room_id, NULL, on_done, data);
     g_autoptr(GError) error = NULL;
@@ -1183,18 +1198,32 @@ rooms_accept_invite(Rooms *rooms, const char *room_id, const RoomVersion *versio
 
     submission->version = version;
     submission->stripped_state = g_bytes_ref(stripped_state);
-    add_input(submission, invite);
+    add_input(submission, event);
     received = g_ptr_array_index(submission->received, 0);
     pdu = g_ptr_array_index(submission->pdus, 0);
-    if (pdu == NULL || g_strcmp0(pdu_membership(pdu), "invite") != 0 ||
+    if (pdu == NULL || g_strcmp0(pdu_membership(pdu), membership) != 0 ||
         g_strcmp0(identifier_server(pdu->state_key), rooms->server_name) != 0) {
-        refusal_set(&error, 400, "M_INVALID_PARAM",
-                    "That is no invite for a user of this server: %s",
+        refusal_set(&error, 400, "M_INVALID_PARAM", "That is no %s of a user of this server: %s",
+                    membership,
                     received->reason != NULL ? received->reason : "wrong membership or state_key");
         submission_answer(submission, 0, error);
         return;
     }
     submit(submission);
+}
+
+void
+rooms_accept_invite(Rooms *rooms, const char *room_id, const RoomVersion *version, GBytes *invite,
+                    GBytes *stripped_state, RoomsReceived on_done, gpointer data)
+{
+    accept_from_outside(rooms, room_id, version, "invite", invite, stripped_state, on_done, data);
+}
+
+void
+rooms_accept_knock(Rooms *rooms, const char *room_id, const RoomVersion *version, GBytes *knock,
+                   GBytes *stripped_state, RoomsReceived on_done, gpointer data)
+{
+    accept_from_outside(rooms, room_id, version, "knock", knock, stripped_state, on_done, data);
 }
 
 /* ---- an invite ends here alone ---- */

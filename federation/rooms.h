@@ -141,6 +141,9 @@ void rooms_accept_join(Rooms *rooms, const char *room_id, GBytes *join, GPtrArra
  * (JSON array text). */
 void rooms_accept_invite(Rooms *rooms, const char *room_id, const RoomVersion *version,
                          GBytes *invite, GBytes *stripped_state, RoomsReceived done, gpointer data);
+/* The same for our user's knock, which a server of the room has taken. */
+void rooms_accept_knock(Rooms *rooms, const char *room_id, const RoomVersion *version,
+                        GBytes *knock, GBytes *stripped_state, RoomsReceived done, gpointer data);
 /* Our user's leave from a room that we are not in (an invite turned down, here or by
  * make_leave/send_leave). */
 void rooms_accept_leave(Rooms *rooms, const char *room_id, GBytes *leave, RoomsReceived done,

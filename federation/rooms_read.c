@@ -597,6 +597,7 @@ rooms_authoriser(Rooms *rooms, const char *room_id, const char *user_id, char **
     g_autoptr(RoomView) view = require_room(rooms, room_id, error);
     g_autoptr(RoomEvent) join_rules = NULL;
     g_autoptr(RoomEvent) member = NULL;
+    const RoomVersion *version;
     const char *rule;
     const char *membership;
     StateNodeId root;
@@ -606,9 +607,11 @@ rooms_authoriser(Rooms *rooms, const char *room_id, const char *user_id, char **
         !room_view_state_event(view, &root, "m.room.join_rules", "", &join_rules, error) ||
         !room_view_state_event(view, &root, "m.room.member", user_id, &member, error))
         return FALSE;
+    version = view->info->version;
     rule = join_rules != NULL ? json_get_string(join_rules->pdu->content, "join_rule") : NULL;
     membership = member != NULL ? pdu_membership(member->pdu) : NULL;
-    if ((g_strcmp0(rule, "restricted") != 0 && g_strcmp0(rule, "knock_restricted") != 0) ||
+    if (!((version->restricted && g_strcmp0(rule, "restricted") == 0) ||
+          (version->knock_restricted && g_strcmp0(rule, "knock_restricted") == 0)) ||
         g_strcmp0(membership, "join") == 0 || g_strcmp0(membership, "invite") == 0 ||
         g_strcmp0(membership, "ban") == 0)
         return TRUE;

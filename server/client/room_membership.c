@@ -1,4 +1,4 @@
-/* Who comes and goes: join, invite, leave, kick, ban, unban, forget. */
+/* Who comes and goes: join, knock, invite, leave, kick, ban, unban, forget. */
 #include "server/client/room_alias.h"
 #include "server/client/room_call.h"
 #include "server/client/room_invite.h"
@@ -23,39 +23,60 @@ answer_room_id(const char *room_id, gint64 position, const GError *error, gpoint
 
 /* ---- join ---- */
 
-/* Servers that may know the room: the inviter's, those that the client names, the room's maker's.
- * Free with g_strfreev. */
+static void
+add_server(const Server *server, GPtrArray *names, const char *name)
+{
+    if (names->len < VIA_MAX && name != NULL && identifier_server_name_valid(name) &&
+        !g_str_equal(name, server->name) &&
+        !g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL))
+        g_ptr_array_add(names, g_strdup(name));
+}
+
+/* The servers of those who are named in what an invite or a knock showed of the room. */
+static void
+add_servers_shown(const Server *server, GPtrArray *names, const StoredInvite *invite)
+{
+    gsize length = 0;
+    const char *text = g_bytes_get_data(invite->room_state, &length);
+    g_autoptr(cJSON) events = json_parse(text, length, &json_limits_request, NULL);
+    const cJSON *event;
+
+    cJSON_ArrayForEach(event, events)
+    {
+        add_server(server, names, identifier_server(json_get_string(event, "sender")));
+    }
+}
+
+/* Servers that may know the room: the inviter's, those that the client names, and those of whom an
+ * invite or a knock told, and the room's maker's.  Free with g_strfreev. */
 static char **
 servers_to_ask(Request *request, const char *room_id, const char *const *known_by, GError **error)
 {
     Server *server = request_server(request);
     g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
     g_autoptr(StoredInvite) invite = NULL;
-    g_autoptr(GStrvBuilder) names = g_strv_builder_new();
-    const char *inviter;
-    guint count = 0;
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
 
     if (connection == NULL || !membership_store_find_invite(connection, request_user_id(request),
                                                             room_id, &invite, error))
         return NULL;
-    inviter = invite != NULL ? identifier_server(invite->sender) : NULL;
-    if (inviter != NULL)
-        g_strv_builder_add(names, inviter);
+    if (invite != NULL)
+        add_server(server, names, identifier_server(invite->sender));
     for (guint list = 0; list < 3; list++) {
         const char *const *via = list == 0   ? request_query_all(request, "via")
                                  : list == 1 ? request_query_all(request, "server_name")
                                              : known_by;
 
-        for (guint i = 0; via != NULL && via[i] != NULL && count < VIA_MAX; i++, count++)
-            if (g_strcmp0(via[i], inviter) != 0 && g_strcmp0(via[i], server->name) != 0 &&
-                identifier_server_name_valid(via[i]))
-                g_strv_builder_add(names, via[i]);
+        for (guint i = 0; via != NULL && via[i] != NULL; i++)
+            add_server(server, names, via[i]);
     }
+    if (invite != NULL)
+        add_servers_shown(server, names, invite);
     /* Up to version 11 a room's id names the server that made it, which may still be there. */
-    if (identifier_server(room_id) != NULL &&
-        g_strcmp0(identifier_server(room_id), server->name) != 0)
-        g_strv_builder_add(names, identifier_server(room_id));
-    return g_strv_builder_end(names);
+    add_server(server, names, identifier_server(room_id));
+    g_ptr_array_set_free_func(names, NULL);
+    g_ptr_array_add(names, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&names), FALSE);
 }
 
 /* More than the membership itself, for the event that a partner's template becomes. */
@@ -92,6 +113,36 @@ join_from_outside(Request *request, const char *room_id, const char *const *know
     return RESPONSE_LATER;
 }
 
+/* Nobody here can let the user into a room of members: another server of the room may. */
+static gboolean
+is_for_others_to_say(const GError *error)
+{
+    const char *sentence = NULL;
+    g_autofree char *errcode = error->domain == REFUSAL ? refusal_errcode(error, &sentence) : NULL;
+
+    return g_strcmp0(errcode, "M_UNABLE_TO_AUTHORISE_JOIN") == 0 ||
+           g_strcmp0(errcode, "M_UNABLE_TO_GRANT_JOIN") == 0;
+}
+
+static Response *
+join_by_others(Request *request, const char *room_id, const GError *cause, GError **error)
+{
+    Server *server = request_server(request);
+    g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+    g_autoptr(GPtrArray) servers =
+        connection != NULL ? membership_store_servers(connection, room_id, error) : NULL;
+
+    if (servers == NULL)
+        return NULL;
+    g_clear_pointer(&connection, store_return);
+    if (servers->len < 2) {
+        g_propagate_error(error, g_error_copy(cause));
+        return NULL;
+    }
+    g_ptr_array_add(servers, NULL);
+    return join_from_outside(request, room_id, (const char *const *)servers->pdata, error);
+}
+
 static Response *
 join(Request *request, const char *room_id, const char *const *known_by, GError **error)
 {
@@ -99,6 +150,7 @@ join(Request *request, const char *room_id, const char *const *known_by, GError 
     const char *user_id = request_user_id(request);
     g_autofree char *membership = NULL;
     g_autofree char *authoriser = NULL;
+    g_autoptr(GError) cause = NULL;
     RoomsProposal *proposal;
     gboolean here = FALSE;
     cJSON *content;
@@ -113,8 +165,12 @@ join(Request *request, const char *room_id, const char *const *known_by, GError 
         return NULL;
     if (g_strcmp0(membership, "join") == 0)
         return room_id_response(room_id);
-    if (!rooms_authoriser(server->rooms, room_id, user_id, &authoriser, error))
+    if (!rooms_authoriser(server->rooms, room_id, user_id, &authoriser, &cause)) {
+        if (is_for_others_to_say(cause) && server->outgoing != NULL)
+            return join_by_others(request, room_id, cause, error);
+        g_propagate_error(error, g_steal_pointer(&cause));
         return NULL;
+    }
     content = member_content(server, user_id, "join", body_reason(request_json(request)), error);
     if (content == NULL)
         return NULL;
@@ -157,9 +213,9 @@ join_found(Request *request, gpointer data, GError **error)
 }
 
 static void
-alias_found(const char *room_id, const char *const *servers, const GError *error, gpointer data)
+go_on_with_alias(Request *request, const char *room_id, const char *const *servers,
+                 const GError *error, RequestNext next)
 {
-    Request *request = data;
     AliasJoin *alias_join;
 
     if (error != NULL) {
@@ -169,7 +225,13 @@ alias_found(const char *room_id, const char *const *servers, const GError *error
     alias_join = g_new0(AliasJoin, 1);
     alias_join->room_id = g_strdup(room_id);
     alias_join->servers = g_strdupv((char **)servers);
-    request_continue(request, join_found, alias_join, alias_join_free);
+    request_continue(request, next, alias_join, alias_join_free);
+}
+
+static void
+alias_found(const char *room_id, const char *const *servers, const GError *error, gpointer data)
+{
+    go_on_with_alias(data, room_id, servers, error, join_found);
 }
 
 Response *
@@ -180,6 +242,80 @@ room_join_by_alias_post(Request *request, GError **error)
     if (room[0] != '#')
         return join(request, room, NULL, error);
     room_alias_resolve(request_server(request), room, alias_found, request);
+    return RESPONSE_LATER;
+}
+
+/* ---- knock ---- */
+
+static Response *
+knock_from_outside(Request *request, const char *room_id, const char *const *known_by,
+                   GError **error)
+{
+    Server *server = request_server(request);
+    g_auto(GStrv) via = servers_to_ask(request, room_id, known_by, error);
+    g_autoptr(cJSON) content = NULL;
+
+    if (via == NULL)
+        return NULL;
+    if (via[0] == NULL || server->outgoing == NULL)
+        return response_error(404, "M_NOT_FOUND",
+                              "This server does not know that room, and the request names no "
+                              "server (via) that might");
+    content = content_beside(request, "knock", error);
+    if (content == NULL)
+        return NULL;
+    outgoing_knock(server->outgoing, room_id, request_user_id(request), content,
+                   (const char *const *)via, answer_room_id, request);
+    return RESPONSE_LATER;
+}
+
+static Response *
+knock(Request *request, const char *room_id, const char *const *known_by, GError **error)
+{
+    Server *server = request_server(request);
+    const char *user_id = request_user_id(request);
+    RoomsProposal *proposal;
+    gboolean here = FALSE;
+    cJSON *content;
+
+    if (!identifier_room_id_valid(room_id))
+        return response_error(400, "M_INVALID_PARAM", "That is no room ID");
+    if (!rooms_server_in_room(server->rooms, room_id, server->name, &here, error))
+        return NULL;
+    if (!here)
+        return knock_from_outside(request, room_id, known_by, error);
+    content = member_content(server, user_id, "knock", body_reason(request_json(request)), error);
+    if (content == NULL)
+        return NULL;
+    proposal = rooms_proposal_new(room_id, user_id);
+    rooms_proposal_add(proposal, "m.room.member", user_id, content);
+    rooms_proposal_set_idempotent(proposal);
+    return room_call(request, proposal, room_answer_room_id);
+}
+
+static Response *
+knock_found(Request *request, gpointer data, GError **error)
+{
+    const AliasJoin *alias_join = data;
+
+    return knock(request, alias_join->room_id, (const char *const *)alias_join->servers, error);
+}
+
+static void
+knock_alias_found(const char *room_id, const char *const *servers, const GError *error,
+                  gpointer data)
+{
+    go_on_with_alias(data, room_id, servers, error, knock_found);
+}
+
+Response *
+room_knock_post(Request *request, GError **error)
+{
+    const char *room = request_path(request, "roomIdOrAlias");
+
+    if (room[0] != '#')
+        return knock(request, room, NULL, error);
+    room_alias_resolve(request_server(request), room, knock_alias_found, request);
     return RESPONSE_LATER;
 }
 

@@ -29,6 +29,7 @@ const Route room_routes[] = {
           room_state_event_get_without_key),
     ROUTE("POST", "/join/{roomIdOrAlias}", RATE_INVITE, BODY_JSON_OPTIONAL,
           room_join_by_alias_post),
+    ROUTE("POST", "/knock/{roomIdOrAlias}", RATE_INVITE, BODY_JSON_OPTIONAL, room_knock_post),
     ROUTE("POST", "/rooms/{roomId}/join", RATE_INVITE, BODY_JSON_OPTIONAL, room_join_post),
     ROUTE("POST", "/rooms/{roomId}/leave", RATE_NONE, BODY_JSON_OPTIONAL, room_leave_post),
     ROUTE("POST", "/rooms/{roomId}/invite", RATE_INVITE, BODY_JSON, room_invite_post),

@@ -15,6 +15,7 @@ Response *room_state_put_without_key(Request *request, GError **error);
 
 Response *room_join_post(Request *request, GError **error);
 Response *room_join_by_alias_post(Request *request, GError **error);
+Response *room_knock_post(Request *request, GError **error);
 Response *room_leave_post(Request *request, GError **error);
 Response *room_invite_post(Request *request, GError **error);
 Response *room_kick_post(Request *request, GError **error);

@@ -363,7 +363,7 @@ static const char *const stripped_types[] = {
     "m.room.encryption",
 };
 
-/* Stripped state of a room that this server is in. */
+/* Stripped state of a room that this server is in, for who is invited or knocks. */
 static gboolean
 append_local_invite(SyncLook *look, const StoredMembership *membership, GString *out,
                     GError **error)
@@ -382,6 +382,10 @@ append_local_invite(SyncLook *look, const StoredMembership *membership, GString 
         const char *state_key = !member                             ? ""
                                 : i == G_N_ELEMENTS(stripped_types) ? membership->sender
                                                                     : look->call->user_id;
+        /* Who knocks is the sender too. */
+        if (member && i == G_N_ELEMENTS(stripped_types) &&
+            strcmp(state_key, look->call->user_id) == 0)
+            continue;
         if (!rooms_state_find(rooms, membership->room_id, root, type, state_key, &pdu, error))
             return FALSE;
         if (pdu == NULL)
@@ -398,8 +402,9 @@ append_local_invite(SyncLook *look, const StoredMembership *membership, GString 
     return TRUE;
 }
 
+/* @kind: "invite" or "knock". */
 static gboolean
-begin_invite(SyncLook *look, const char *room_id, GString *out)
+begin_invite(SyncLook *look, const char *kind, const char *room_id, GString *out)
 {
     g_hash_table_add(look->told, g_strdup(room_id));
     if (!filter_wants_room(look->call->filter, room_id))
@@ -407,13 +412,13 @@ begin_invite(SyncLook *look, const char *room_id, GString *out)
     if (out->len > 0)
         g_string_append_c(out, ',');
     json_append_string(out, room_id);
-    g_string_append(out, ":{\"invite_state\":{\"events\":[");
+    g_string_append_printf(out, ":{\"%s_state\":{\"events\":[", kind);
     return TRUE;
 }
 
-/* Invites by partners: the stripped state as it came, and the invite. */
+/* Invites by partners and knocks at their rooms: the stripped state as it came, and the event. */
 static gboolean
-append_partner_invites(SyncLook *look, GString *out, GError **error)
+append_partner_invites(SyncLook *look, const char *kind, GString *out, GError **error)
 {
     g_autoptr(GPtrArray) invites =
         membership_store_invites(look->connection, look->call->user_id, error);
@@ -431,7 +436,8 @@ append_partner_invites(SyncLook *look, GString *out, GError **error)
                             : NULL;
         if (pdu == NULL)
             return version == NULL;
-        if (!begin_invite(look, invite->room_id, out))
+        if (g_strcmp0(pdu_membership(pdu), kind) != 0 ||
+            !begin_invite(look, kind, invite->room_id, out))
             continue;
         const char *state = g_bytes_get_data(invite->room_state, &length);
         if (length > 2) { /* without the brackets */
@@ -445,20 +451,20 @@ append_partner_invites(SyncLook *look, GString *out, GError **error)
 }
 
 static gboolean
-append_invites(SyncLook *look, GString *out, GError **error)
+append_invites(SyncLook *look, const char *kind, GString *out, GError **error)
 {
     for (guint i = 0; i < look->memberships->len; i++) {
         const StoredMembership *membership = g_ptr_array_index(look->memberships, i);
-        if (strcmp(membership->membership, "invite") != 0 ||
+        if (strcmp(membership->membership, kind) != 0 ||
             (!look->whole &&
              !sync_look_has_entry(look, membership->room_id, LOG_EVENT, look->call->user_id)) ||
-            !begin_invite(look, membership->room_id, out))
+            !begin_invite(look, kind, membership->room_id, out))
             continue;
         if (!append_local_invite(look, membership, out, error))
             return FALSE;
         g_string_append(out, "]}}");
     }
-    return append_partner_invites(look, out, error);
+    return append_partner_invites(look, kind, out, error);
 }
 
 /* Invites from partners that ended: rooms that the user left, with nothing to show. */
@@ -514,6 +520,7 @@ typedef struct {
     GString *join;
     GString *leave;
     GString *invite;
+    GString *knock;
     GString *account_data;
     GString *to_device;
 } Parts;
@@ -521,8 +528,8 @@ typedef struct {
 static void
 parts_clear(Parts *parts)
 {
-    GString *const all[] = {parts->join, parts->leave, parts->invite, parts->account_data,
-                            parts->to_device};
+    GString *const all[] = {parts->join,  parts->leave,        parts->invite,
+                            parts->knock, parts->account_data, parts->to_device};
     for (guint i = 0; i < G_N_ELEMENTS(all); i++)
         g_string_free(all[i], TRUE);
 }
@@ -541,6 +548,8 @@ put_together(const SyncLook *look, const Parts *parts, const SyncToken *next, GE
     g_string_append_len(out, parts->join->str, (gssize)parts->join->len);
     g_string_append(out, "},\"invite\":{");
     g_string_append_len(out, parts->invite->str, (gssize)parts->invite->len);
+    g_string_append(out, "},\"knock\":{");
+    g_string_append_len(out, parts->knock->str, (gssize)parts->knock->len);
     g_string_append(out, "},\"leave\":{");
     g_string_append_len(out, parts->leave->str, (gssize)parts->leave->len);
     g_string_append(out, "}},\"account_data\":{\"events\":[");
@@ -559,14 +568,16 @@ sync_from_database(const SyncCall *call, GString **ret_answer, SyncToken *ret_ne
     g_autoptr(StoreConnection) connection = store_borrow(call->server->pool, error);
     g_auto(SyncLook) look = {.call = call, .connection = connection};
     g_auto(Parts) parts = {g_string_new(NULL), g_string_new(NULL), g_string_new(NULL),
-                           g_string_new(NULL), g_string_new(NULL)};
+                           g_string_new(NULL), g_string_new(NULL), g_string_new(NULL)};
     /* Read before the snapshot: what changes in between is told again, never missed. */
     SyncToken next = {.epoch = log_ring_head(call->server->ring).epoch,
                       .typing = typing_version(call->server->typing)};
 
     if (connection == NULL || !sync_acknowledge_to_device(call, connection, error) ||
         !sync_look_begin(&look, error) || !append_joined(&look, parts.join, error) ||
-        !append_left(&look, parts.leave, error) || !append_invites(&look, parts.invite, error) ||
+        !append_left(&look, parts.leave, error) ||
+        !append_invites(&look, "invite", parts.invite, error) ||
+        !append_invites(&look, "knock", parts.knock, error) ||
         !append_ended_invites(&look, parts.leave, error) ||
         !account_data_append(connection, call->user_id, NULL, look.since, look.until,
                              call->filter->account_data, parts.account_data, error) ||
@@ -578,8 +589,9 @@ sync_from_database(const SyncCall *call, GString **ret_answer, SyncToken *ret_ne
     *ret_next = next;
     *ret_answer = NULL;
     if (!call->initial && !call->full_state && parts.join->len == 0 && parts.leave->len == 0 &&
-        parts.invite->len == 0 && parts.account_data->len == 0 && parts.to_device->len == 0 &&
-        g_hash_table_size(look.changed_users) == 0 && g_hash_table_size(look.left_users) == 0)
+        parts.invite->len == 0 && parts.knock->len == 0 && parts.account_data->len == 0 &&
+        parts.to_device->len == 0 && g_hash_table_size(look.changed_users) == 0 &&
+        g_hash_table_size(look.left_users) == 0)
         return TRUE;
     *ret_answer = put_together(&look, &parts, &next, error);
     return *ret_answer != NULL;

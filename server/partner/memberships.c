@@ -4,6 +4,7 @@
  * API v1.19, "Joining Rooms", "Leaving Rooms", "Inviting to a room". */
 #include <string.h>
 
+#include "federation/outgoing.h"
 #include "federation/partner.h"
 #include "federation/room/identifier.h"
 #include "federation/room/pdu_sign.h"
@@ -22,7 +23,7 @@ is_user_of(const char *user_id, const char *server_name)
     return server != NULL && strcmp(server, server_name) == 0;
 }
 
-/* ---- make_join, make_leave ---- */
+/* ---- make_join, make_knock, make_leave ---- */
 
 static gboolean
 offers_version(Request *request, const char *version)
@@ -39,7 +40,7 @@ answer_template(Request *request, const char *membership, GError **error)
     Server *server = request_server(request);
     const char *room_id = request_path(request, "roomId");
     const char *user_id = request_path(request, "userId");
-    gboolean join = strcmp(membership, "join") == 0;
+    const gboolean leave = strcmp(membership, "leave") == 0;
     const RoomVersion *version = NULL;
     g_autoptr(GBytes) event = NULL;
     g_autofree char *version_id = NULL;
@@ -49,7 +50,7 @@ answer_template(Request *request, const char *membership, GError **error)
     if (!partner_room_allows(request, room_id, FALSE, error) ||
         !rooms_version(server->rooms, room_id, &version, error))
         return NULL;
-    if (join && !offers_version(request, version->id)) {
+    if (!leave && !offers_version(request, version->id)) {
         Response *response =
             response_error(400, "M_INCOMPATIBLE_ROOM_VERSION",
                            "Your server does not speak room version %s", version->id);
@@ -75,12 +76,18 @@ make_join_get(Request *request, GError **error)
 }
 
 static Response *
+make_knock_get(Request *request, GError **error)
+{
+    return answer_template(request, "knock", error);
+}
+
+static Response *
 make_leave_get(Request *request, GError **error)
 {
     return answer_template(request, "leave", error);
 }
 
-/* ---- send_join, send_leave ---- */
+/* ---- send_join, send_knock, send_leave ---- */
 
 /* The body as the member event that this endpoint takes: NULL with a REFUSAL otherwise. */
 static Pdu *
@@ -110,7 +117,7 @@ read_member_event(const RoomVersion *version, const cJSON *json, const char *roo
 typedef struct {
     Request *request;
     Pdu *event;
-    gboolean join;
+    const char *membership; /* "join", "knock" or "leave" */
     GError *error;
 } Arrival;
 
@@ -121,6 +128,17 @@ arrival_free(gpointer data)
     pdu_unref(arrival->event);
     g_clear_error(&arrival->error);
     g_free(arrival);
+}
+
+/* What who knocks is shown of the room. */
+static Response *
+knock_answer(Request *request, const char *room_id, GError **error)
+{
+    g_autoptr(GString) out = g_string_new("{\"knock_room_state\":");
+    if (!outgoing_append_room_state(request_server(request)->outgoing, room_id, NULL, out, error))
+        return NULL;
+    g_string_append_c(out, '}');
+    return response_json(200, g_steal_pointer(&out));
 }
 
 /* On a worker again: the room as it was before the join. */
@@ -135,8 +153,10 @@ arrival_answer(Request *request, gpointer data, GError **error)
         g_propagate_error(error, g_steal_pointer(&arrival->error));
         return NULL;
     }
-    if (!arrival->join)
+    if (strcmp(arrival->membership, "leave") == 0)
         return response_empty_object();
+    if (strcmp(arrival->membership, "knock") == 0)
+        return knock_answer(request, arrival->event->room_id, error);
     if (!rooms_state_before(server->rooms, arrival->event->room_id, arrival->event->event_id,
                             &state, &auth_chain, error))
         return NULL;
@@ -187,7 +207,7 @@ take_member_event(Request *request, const char *membership, GError **error)
         return response_error(403, "M_FORBIDDEN", "Users join and leave for themselves");
     /* A join by the word of one of our users needs our signature, if that word still holds. */
     const char *by = json_get_string(event->content, "join_authorised_via_users_server");
-    if (by != NULL && is_user_of(by, server->name)) {
+    if (by != NULL && strcmp(membership, "join") == 0 && is_user_of(by, server->name)) {
         Pdu *cosigned = rooms_cosign_join(server->rooms, event, error);
         if (cosigned == NULL)
             return NULL;
@@ -197,7 +217,7 @@ take_member_event(Request *request, const char *membership, GError **error)
     Arrival *arrival = g_new0(Arrival, 1);
     arrival->request = request;
     arrival->event = g_steal_pointer(&event);
-    arrival->join = strcmp(membership, "join") == 0;
+    arrival->membership = membership;
     rooms_receive_own(server->rooms, room_id, arrival->event->bytes, arrival_received, arrival);
     return RESPONSE_LATER;
 }
@@ -206,6 +226,12 @@ static Response *
 send_join_put(Request *request, GError **error)
 {
     return take_member_event(request, "join", error);
+}
+
+static Response *
+send_knock_put(Request *request, GError **error)
+{
+    return take_member_event(request, "knock", error);
 }
 
 static Response *
@@ -396,6 +422,10 @@ const Route routes_partner_memberships[] = {
      RATE_NONE, BODY_NONE, make_leave_get},
     {"PUT", "/_matrix/federation/v2/send_leave/{roomId}/{eventId}", LISTEN_PARTNER, CALLER_PARTNER,
      RATE_NONE, BODY_JSON_MEMBER, send_leave_put},
+    {"GET", "/_matrix/federation/v1/make_knock/{roomId}/{userId}", LISTEN_PARTNER, CALLER_PARTNER,
+     RATE_NONE, BODY_NONE, make_knock_get},
+    {"PUT", "/_matrix/federation/v1/send_knock/{roomId}/{eventId}", LISTEN_PARTNER, CALLER_PARTNER,
+     RATE_NONE, BODY_JSON_MEMBER, send_knock_put},
     {"PUT", "/_matrix/federation/v2/invite/{roomId}/{eventId}", LISTEN_PARTNER, CALLER_PARTNER,
      RATE_NONE, BODY_JSON_MEMBER, invite_put},
     {NULL},

@@ -38,6 +38,11 @@ class _Result(unittest.TestResult):
     addError = _bad
     addFailure = _bad
 
+    def addSubTest(self, test, subtest, error):
+        # unittest tells of a test with a bad part by this alone.
+        if error is not None:
+            self._bad(subtest, error)
+
 
 def main():
     """Call at the end of a test script."""

@@ -197,6 +197,157 @@ class RoomVersions(unittest.TestCase):
         first = self.upgrade(self.nils, last, "9", additional_creators=[self.nora.user_id])
         self.assertNotIn("additional_creators", self.state(self.nils, first, "m.room.create"))
 
+    # ---- at the door ----
+
+    @staticmethod
+    def knock(client, room, *via, **body):
+        servers = "?" + "&".join(f"via={name}" for name in via) if via else ""
+        return client.post(f"knock/{quote(room)}{servers}", body)["room_id"]
+
+    @staticmethod
+    def wait_knock(client, room_id):
+        return client.sync_until(lambda answer: answer.get("rooms", {}).get("knock", {}).get(room_id))
+
+    @staticmethod
+    def wait_left(client, room_id):
+        return client.sync_until(lambda answer: room_id in answer.get("rooms", {}).get("leave", {}))
+
+    def house(self, version, rule, **content):
+        rules = {"type": "m.room.join_rules", "content": {"join_rule": rule, **content}}
+        return self.nora.create_room(
+            room_version=version,
+            initial_state=[rules],
+            name=f"House {version}",
+            power_level_content_override={"invite": 50},
+        )
+
+    def test_who_knocks_from_here_is_let_in(self):
+        for version in self.since(7):
+            with self.subTest(version=version):
+                self.let_in(version, self.nils, "knock")
+
+    def test_who_knocks_from_afar_is_let_in(self):
+        for version in self.since(7):
+            with self.subTest(version=version):
+                self.let_in(version, self.sara, "knock", "north.example")
+
+    def test_one_may_knock_where_members_come_in(self):
+        for version in self.since(10):
+            with self.subTest(version=version):
+                self.let_in(version, self.sara, "knock_restricted", "north.example")
+                self.let_in(version, self.nils, "knock_restricted")
+
+    def let_in(self, version, guest, rule, *via):
+        room_id = self.house(version, rule)
+        self.refused(403, "M_FORBIDDEN", guest.join, room_id, via=via) if rule == "knock" else None
+        self.assertEqual(self.knock(guest, room_id, *via, reason="It rains"), room_id)
+        shown = self.wait_knock(guest, room_id)["knock_state"]["events"]
+        kinds = {event["type"]: event for event in shown}
+        self.assertEqual(kinds["m.room.name"]["content"], {"name": f"House {version}"})
+        self.assertEqual(kinds["m.room.create"]["content"]["room_version"], version)
+        own = [event for event in shown if event.get("state_key") == guest.user_id]
+        self.assertEqual([event["content"]["membership"] for event in own], ["knock"])
+        self.wait_membership(self.nora, room_id, guest.user_id, "knock")
+        told = self.state(self.nora, room_id, "m.room.member", guest.user_id)
+        self.assertEqual((told["membership"], told["reason"]), ("knock", "It rains"))
+        # It opens nothing by itself.
+        self.refused(403, "M_FORBIDDEN", guest.send, room_id, "hello?")
+        self.refused(403, "M_FORBIDDEN", guest.get, f"rooms/{quote(room_id)}/messages", dir="b")
+        self.nora.invite(room_id, guest.user_id)
+        guest.wait_invited(room_id)
+        self.assertNotIn(room_id, guest.get("sync")["rooms"].get("knock", {}))
+        guest.join(room_id)
+        self.nora.wait_event(room_id, guest.send(room_id, "thank you"))
+        # Who is in does not knock.
+        self.refused(403, "M_FORBIDDEN", self.knock, guest, room_id, *via)
+
+    def test_a_knock_is_taken_back(self):
+        for guest, via in ((self.nils, []), (self.sara, ["north.example"])):
+            room_id = self.house("12", "knock")
+            self.knock(guest, room_id, *via)
+            self.wait_knock(guest, room_id)
+            self.assertEqual(self.knock(guest, room_id, *via), room_id)
+            guest.leave(room_id)
+            self.wait_left(guest, room_id)
+            self.wait_membership(self.nora, room_id, guest.user_id, "leave")
+            self.assertNotIn(room_id, guest.get("sync")["rooms"].get("knock", {}))
+
+    def test_a_knock_is_turned_down(self):
+        for version in ("7", "12"):
+            for guest, via in ((self.nils, []), (self.sara, ["north.example"])):
+                room_id = self.house(version, "knock")
+                path = f"rooms/{quote(room_id)}"
+                self.knock(guest, room_id, *via)
+                self.wait_knock(guest, room_id)
+                self.wait_membership(self.nora, room_id, guest.user_id, "knock")
+                self.nora.post(f"{path}/kick", {"user_id": guest.user_id, "reason": "Not today"})
+                self.wait_left(guest, room_id)
+                self.assertNotIn(room_id, guest.get("sync")["rooms"].get("knock", {}))
+                # Again, and then never more.
+                self.knock(guest, room_id, *via)
+                self.wait_knock(guest, room_id)
+                self.wait_membership(self.nora, room_id, guest.user_id, "knock")
+                self.nora.post(f"{path}/ban", {"user_id": guest.user_id})
+                self.wait_left(guest, room_id)
+                self.refused(403, "M_FORBIDDEN", self.knock, guest, room_id, *via)
+
+    def test_doors_without_a_knocker(self):
+        for version, rule in [(self.versions[0], "knock"), ("6", "knock"), ("12", "invite"), ("9", "knock_restricted")]:
+            room_id = self.house(version, rule)
+            with self.subTest(version=version, rule=rule):
+                self.refused(403, "M_FORBIDDEN", self.knock, self.nils, room_id)
+                self.refused(403, "M_FORBIDDEN", self.knock, self.sara, room_id, "north.example")
+        self.refused(400, "M_INVALID_PARAM", self.knock, self.nils, "nowhere")
+        self.refused(404, "M_NOT_FOUND", self.knock, self.nils, "!" + "A" * 43)
+        self.refused(404, "M_NOT_FOUND", self.knock, self.sara, "!" + "A" * 43, "north.example")
+        self.refused(404, "M_NOT_FOUND", self.knock, self.nils, "#nowhere:north.example")
+
+    def test_a_room_is_knocked_on_by_its_name(self):
+        room_id = self.nora.create_room(
+            room_alias_name="door", initial_state=[{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}]
+        )
+        self.assertEqual(self.knock(self.nils, "#door:north.example"), room_id)
+        self.assertEqual(self.knock(self.sara, "#door:north.example"), room_id)
+        self.wait_knock(self.sara, room_id)
+
+    # ---- by membership of another room ----
+
+    def test_members_of_one_room_come_into_another(self):
+        for version in self.since(8):
+            for rule in ["restricted"] + ["knock_restricted"] * (int(version) >= 10):
+                with self.subTest(version=version, rule=rule):
+                    self.come_in(version, rule)
+
+    def come_in(self, version, rule):
+        hall = self.nora.create_room(room_version=version, invite=[self.sara.user_id, self.nils.user_id])
+        inner = self.house(version, rule, allow=[{"type": "m.room_membership", "room_id": hall}])
+        self.refused(403, "M_FORBIDDEN", self.nils.join, inner)
+        self.sara.wait_invited(hall)
+        self.refused(403, "M_FORBIDDEN", self.sara.join, inner, via=["north.example"])
+        for guest, via in ((self.nils, []), (self.sara, ["north.example"])):
+            guest.join(hall)
+            self.wait_membership(self.nora, hall, guest.user_id, "join")
+            guest.join(inner, via=via)
+            self.wait_membership(self.nora, inner, guest.user_id, "join")
+            told = self.state(guest, inner, "m.room.member", guest.user_id)
+            self.assertEqual(told["join_authorised_via_users_server"], self.nora.user_id)
+            self.nora.wait_event(inner, guest.send(inner, "good morning"))
+        # A second of hers, by the first's server, which has nobody of power: by the other server.
+        self.refused(403, "M_FORBIDDEN", self.sven.join, inner)
+        self.nora.invite(hall, self.sven.user_id)
+        self.sven.wait_invited(hall)
+        self.sven.join(hall)
+        self.wait_membership(self.nora, hall, self.sven.user_id, "join")
+        self.sven.join(inner)
+        self.nora.wait_event(inner, self.sven.send(inner, "good evening"))
+
+    def test_older_versions_know_no_members_of_other_rooms(self):
+        hall = self.nora.create_room(invite=[self.nils.user_id])
+        self.nils.join(hall)
+        for version, rule in [("7", "restricted"), ("9", "knock_restricted")]:
+            room_id = self.house(version, rule, allow=[{"type": "m.room_membership", "room_id": hall}])
+            self.refused(403, "M_FORBIDDEN", self.nils.join, room_id)
+
 
 if __name__ == "__main__":
     tap.main()
