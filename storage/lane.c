@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "storage/connection.h"
+#include "storage/lane_private.h"
 
 /* One batch at most; what is more waits for the next. */
 #define BATCH_OPERATIONS_MAX 512
@@ -64,310 +64,11 @@ const StoreStatement lane_statements[] = {
 };
 const guint lane_statement_count = G_N_ELEMENTS(lane_statements);
 
-typedef struct {
-    LaneApply apply;
-    LaneDone done;
-    gpointer data;
-    guint tries;
-    LogEntry *last_entry; /* owned; of the present batch; NULL if it logs nothing */
-} LaneOperation;
-
-typedef struct {
-    const StoreStatement *statement;
-    StoreArguments *arguments; /* owned */
-    guint entry;               /* only with position: index of its entry */
-    gboolean is_row;           /* one of many rows of a statement */
-    guint key_columns;
-} LaneWrite;
-
-/* Rows of one statement, under way to becoming its arguments. */
-typedef struct {
-    const StoreStatement *statement;
-    guint place;     /* of the statement among the batch's */
-    GPtrArray *rows; /* of StoreArguments, owned */
-    GTree *keys;     /* of GBytes; NULL: rows need not differ.  A peer may choose what they are */
-} LaneGroup;
-
-typedef struct {
-    void (*hook)(gpointer data);
-    gpointer data;
-} LaneHook;
-
-typedef struct {
-    void (*hook)(LaneBatch *batch, gpointer data);
-    gpointer data;
-} LaneEndHook;
-
-struct LaneBatch {
-    Lane *lane;
-    GPtrArray *operations; /* of LaneOperation, owned, in order */
-    GArray *writes;        /* of LaneWrite */
-    GArray *late_writes;   /* of LaneWrite, with position */
-    GPtrArray *entries;    /* of LogEntry */
-    GPtrArray *history;    /* of LogEntry, newest first */
-    GArray *hooks;         /* of LaneHook */
-    GArray *end_hooks;     /* of LaneEndHook */
-    gsize bytes;
-    const char *malformed; /* name of a statement of the present operation with bad text, or NULL */
-    gint64 number;         /* its own id, with @fence, once it was on its way */
-    gint64 fence;
-};
-
-struct Lane {
-    StorePool *pool;
-    LogRing *ring;
-    GThread *thread;
-    char *name; /* random; says in the head who holds the log */
-
-    GMutex lock;
-    GCond wake;
-    GQueue queue; /* of LaneOperation */
-    guint operations_max;
-    gboolean stopping;
-    gint64 give_up_at_us; /* atomic; monotonic time; 0: not stopping */
-
-    /* the lane thread's own */
-    StoreConnection *writer; /* NULL while PostgreSQL is away */
-    StoreConnection *reader; /* opened when first asked for */
-    LogHead head;
-    gint64 fence;
-    gint64 number; /* of the last batch */
-    gboolean fenced;
-};
-
 typedef enum {
     OUTCOME_COMMITTED,
     OUTCOME_ROLLED_BACK, /* surely */
     OUTCOME_UNKNOWN,
 } Outcome;
-
-/* --- batches --- */
-
-static void
-lane_write_clear(gpointer data)
-{
-    LaneWrite *write = data;
-    g_clear_pointer(&write->arguments, store_arguments_free);
-}
-
-static LaneBatch *
-batch_new(Lane *lane)
-{
-    LaneBatch *batch = g_new0(LaneBatch, 1);
-    batch->lane = lane;
-    batch->operations = g_ptr_array_new_with_free_func(g_free);
-    batch->writes = g_array_new(FALSE, TRUE, sizeof(LaneWrite));
-    batch->late_writes = g_array_new(FALSE, TRUE, sizeof(LaneWrite));
-    g_array_set_clear_func(batch->writes, lane_write_clear);
-    g_array_set_clear_func(batch->late_writes, lane_write_clear);
-    batch->entries = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
-    batch->history = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
-    batch->hooks = g_array_new(FALSE, TRUE, sizeof(LaneHook));
-    batch->end_hooks = g_array_new(FALSE, TRUE, sizeof(LaneEndHook));
-    return batch;
-}
-
-static void
-batch_free(LaneBatch *batch)
-{
-    g_ptr_array_unref(batch->operations);
-    g_array_unref(batch->writes);
-    g_array_unref(batch->late_writes);
-    g_ptr_array_unref(batch->entries);
-    g_ptr_array_unref(batch->history);
-    g_array_unref(batch->hooks);
-    g_array_unref(batch->end_hooks);
-    g_free(batch);
-}
-
-static gboolean
-batch_is_empty(const LaneBatch *batch)
-{
-    return batch->writes->len == 0 && batch->entries->len == 0 && batch->history->len == 0;
-}
-
-/* Newest first, down to @count hooks. */
-static void
-batch_run_hooks(LaneBatch *batch, guint count)
-{
-    while (batch->hooks->len > count) {
-        LaneHook hook = g_array_index(batch->hooks, LaneHook, batch->hooks->len - 1);
-        g_array_set_size(batch->hooks, batch->hooks->len - 1);
-        hook.hook(hook.data);
-    }
-}
-
-static void
-batch_note_arguments(LaneBatch *batch, const StoreStatement *statement,
-                     const StoreArguments *arguments)
-{
-    batch->bytes += store_arguments_size(arguments) + 64;
-    if (store_arguments_malformed(arguments))
-        batch->malformed = statement->name;
-}
-
-void
-lane_batch_add(LaneBatch *batch, const StoreStatement *statement, StoreArguments *arguments)
-{
-    LaneWrite write = {.statement = statement, .arguments = arguments};
-    batch_note_arguments(batch, statement, arguments);
-    g_array_append_val(batch->writes, write);
-}
-
-void
-lane_batch_add_row(LaneBatch *batch, const StoreStatement *statement, guint key_columns,
-                   StoreArguments *row)
-{
-    LaneWrite write = {
-        .statement = statement, .arguments = row, .is_row = TRUE, .key_columns = key_columns};
-    batch_note_arguments(batch, statement, row);
-    g_array_append_val(batch->writes, write);
-}
-
-void
-lane_batch_at_end(LaneBatch *batch, void (*hook)(LaneBatch *batch, gpointer data), gpointer data)
-{
-    LaneEndHook added = {hook, data};
-    g_array_append_val(batch->end_hooks, added);
-}
-
-static void
-batch_run_end_hooks(LaneBatch *batch)
-{
-    for (guint i = 0; i < batch->end_hooks->len; i++) {
-        const LaneEndHook *hook = &g_array_index(batch->end_hooks, LaneEndHook, i);
-        hook->hook(batch, hook->data);
-    }
-}
-
-static void
-batch_note_entry(LaneBatch *batch, const LogEntry *entry)
-{
-    batch->bytes += 256 + (entry->payload != NULL ? g_bytes_get_size(entry->payload) : 0);
-    if ((entry->room_id != NULL && !g_utf8_validate(entry->room_id, -1, NULL)) ||
-        (entry->user_id != NULL && !g_utf8_validate(entry->user_id, -1, NULL)) ||
-        (entry->ref != NULL && !g_utf8_validate(entry->ref, -1, NULL)))
-        batch->malformed = "a log entry";
-}
-
-void
-lane_batch_log(LaneBatch *batch, LogEntry *entry)
-{
-    batch_note_entry(batch, entry);
-    g_ptr_array_add(batch->entries, entry);
-}
-
-void
-lane_batch_log_history(LaneBatch *batch, LogEntry *entry)
-{
-    batch_note_entry(batch, entry);
-    g_ptr_array_add(batch->history, entry);
-}
-
-void
-lane_batch_add_with_position(LaneBatch *batch, const StoreStatement *statement,
-                             StoreArguments *arguments, const LogEntry *entry)
-{
-    LaneWrite write = {.statement = statement, .arguments = arguments};
-    gboolean found = g_ptr_array_find(batch->entries, entry, &write.entry);
-    g_assert(found);
-    batch_note_arguments(batch, statement, arguments);
-    g_array_append_val(batch->late_writes, write);
-}
-
-void
-lane_batch_on_rollback(LaneBatch *batch, void (*hook)(gpointer data), gpointer data)
-{
-    LaneHook added = {hook, data};
-    g_array_append_val(batch->hooks, added);
-}
-
-StoreConnection *
-lane_batch_connection(LaneBatch *batch, GError **error)
-{
-    Lane *lane = batch->lane;
-    if (lane->reader != NULL) {
-        store_rollback(lane->reader); /* an apply function may have left a snapshot open */
-        if (!store_connection_alive(lane->reader))
-            g_clear_pointer(&lane->reader, store_connection_close);
-    }
-    if (lane->reader == NULL) {
-        lane->reader = store_connection_open(lane->pool, error);
-        if (lane->reader != NULL)
-            lane->reader->cut_at_us = &lane->give_up_at_us;
-    }
-    return lane->reader;
-}
-
-/* Let @operation add its part.  Refused: its part is taken back, it is told, and it is gone. */
-static void
-batch_apply(LaneBatch *batch, LaneOperation *operation)
-{
-    g_autoptr(GError) error = NULL;
-    guint writes = batch->writes->len, late_writes = batch->late_writes->len;
-    guint entries = batch->entries->len, history = batch->history->len, hooks = batch->hooks->len;
-    guint end_hooks = batch->end_hooks->len;
-    gboolean accepted;
-
-    batch->malformed = NULL;
-    operation->tries++;
-    accepted = operation->apply(batch, operation->data, &error);
-    if (accepted && batch->malformed != NULL) {
-        g_set_error(&error, STORE_ERROR, STORE_ERROR_FAILED, "%s: text is not UTF-8",
-                    batch->malformed);
-        accepted = FALSE;
-    }
-    if (accepted) {
-        g_clear_pointer(&operation->last_entry, log_entry_unref);
-        if (batch->entries->len > entries)
-            operation->last_entry =
-                log_entry_ref(g_ptr_array_index(batch->entries, batch->entries->len - 1));
-        g_ptr_array_add(batch->operations, operation);
-        return;
-    }
-    batch_run_hooks(batch, hooks);
-    g_array_set_size(batch->end_hooks, end_hooks);
-    g_array_set_size(batch->writes, writes);
-    g_array_set_size(batch->late_writes, late_writes);
-    g_ptr_array_set_size(batch->entries, (gint)entries);
-    g_ptr_array_set_size(batch->history, (gint)history);
-    if (error == NULL)
-        g_set_error(&error, STORE_ERROR, STORE_ERROR_FAILED, "refused without a reason");
-    operation->done(operation->data, 0, error);
-    g_clear_pointer(&operation->last_entry, log_entry_unref);
-    g_free(operation);
-}
-
-static void
-operation_finish(LaneOperation *operation, const GError *error)
-{
-    gint64 position =
-        error == NULL && operation->last_entry != NULL ? operation->last_entry->position : 0;
-    operation->done(operation->data, position, error);
-    g_clear_pointer(&operation->last_entry, log_entry_unref);
-    g_free(operation);
-}
-
-/* Take the operations out of a batch, so that they can be tried again or finished. */
-static GQueue *
-batch_release_operations(LaneBatch *batch)
-{
-    GQueue *operations = g_queue_new();
-    for (guint i = 0; i < batch->operations->len; i++)
-        g_queue_push_tail(operations, g_ptr_array_index(batch->operations, i));
-    g_ptr_array_set_free_func(batch->operations, NULL);
-    g_ptr_array_set_size(batch->operations, 0);
-    return operations;
-}
-
-/* @error NULL: they are told of their success. */
-static void
-operations_finish(GQueue *operations, const GError *error)
-{
-    LaneOperation *operation;
-    while ((operation = g_queue_pop_head(operations)) != NULL)
-        operation_finish(operation, error);
-}
 
 /* --- the connection and the head --- */
 
@@ -475,70 +176,6 @@ batch_log_arguments(LaneBatch *batch)
     return arguments;
 }
 
-static void
-lane_group_free(gpointer data)
-{
-    LaneGroup *group = data;
-    g_ptr_array_unref(group->rows);
-    g_clear_pointer(&group->keys, g_tree_unref);
-    g_free(group);
-}
-
-static int
-compare_keys(gconstpointer a, gconstpointer b, gpointer data)
-{
-    return g_bytes_compare(a, b);
-}
-
-/* The group that @write's row joins: the last one of its statement, or a new one. */
-static LaneGroup *
-group_for_row(GPtrArray *groups, GArray *all, const LaneWrite *write)
-{
-    g_autoptr(GBytes) key = NULL;
-    LaneGroup *group = NULL;
-
-    for (guint i = groups->len; i > 0 && group == NULL; i--) {
-        LaneGroup *candidate = g_ptr_array_index(groups, i - 1);
-        if (candidate->statement == write->statement)
-            group = candidate;
-    }
-    if (write->key_columns > 0)
-        key = store_arguments_key(write->arguments, write->key_columns);
-    if (group == NULL || (key != NULL && g_tree_lookup_node(group->keys, key) != NULL)) {
-        LaneWrite run = {.statement = write->statement};
-        group = g_new0(LaneGroup, 1);
-        group->statement = write->statement;
-        group->place = all->len;
-        group->rows = g_ptr_array_new_with_free_func((GDestroyNotify)store_arguments_free);
-        if (key != NULL)
-            group->keys = g_tree_new_full(compare_keys, NULL, (GDestroyNotify)g_bytes_unref, NULL);
-        g_ptr_array_add(groups, group);
-        g_array_append_val(all, run);
-    }
-    if (key != NULL)
-        g_tree_insert(group->keys, g_steal_pointer(&key), NULL);
-    return group;
-}
-
-/* The batch's writes, the rows of each statement gathered. */
-static void
-batch_gather(LaneBatch *batch, GArray *all)
-{
-    g_autoptr(GPtrArray) groups = g_ptr_array_new_with_free_func(lane_group_free);
-    for (guint i = 0; i < batch->writes->len; i++) {
-        LaneWrite *write = &g_array_index(batch->writes, LaneWrite, i);
-        if (write->is_row)
-            g_ptr_array_add(group_for_row(groups, all, write)->rows, write->arguments);
-        else
-            g_array_append_val(all, *write);
-    }
-    for (guint i = 0; i < groups->len; i++) {
-        const LaneGroup *group = g_ptr_array_index(groups, i);
-        g_array_index(all, LaneWrite, group->place).arguments =
-            store_arguments_of_rows((StoreArguments *const *)group->rows->pdata, group->rows->len);
-    }
-}
-
 /* Everything of the batch as one list: BEGIN, the writes, the log, the late writes, COMMIT. */
 static GArray *
 batch_complete(LaneBatch *batch, guint *ret_log_index)
@@ -547,7 +184,7 @@ batch_complete(LaneBatch *batch, guint *ret_log_index)
     LaneWrite write = {.statement = &lane_statements[LANE_BEGIN]};
     g_array_set_clear_func(all, lane_write_clear);
     g_array_append_val(all, write);
-    batch_gather(batch, all);
+    lane_batch_gather(batch, all);
     if (batch->number % BATCH_TRIM_EVERY == 0) {
         write.statement = &lane_statements[LANE_TRIM];
         write.arguments = store_arguments("ii", batch->fence, batch->number);
@@ -728,7 +365,7 @@ lane_refuse_queued(Lane *lane)
     for (;;) {
         GQueue *queued = lane_take_queue(lane);
         gboolean none = queued->length == 0;
-        operations_finish(queued, error);
+        lane_operations_finish(queued, error);
         g_queue_free(queued);
         if (none)
             return;
@@ -791,10 +428,10 @@ batch_find_out(LaneBatch *batch)
 static void
 batch_finish(LaneBatch *batch, const GError *error)
 {
-    GQueue *operations = batch_release_operations(batch);
+    GQueue *operations = lane_batch_release_operations(batch);
     if (error == NULL)
         log_ring_append(batch->lane->ring, batch->lane->head, batch->entries);
-    operations_finish(operations, error);
+    lane_operations_finish(operations, error);
     g_queue_free(operations);
 }
 
@@ -804,7 +441,7 @@ static void lane_run_operations(Lane *lane, GQueue *operations, gboolean one_by_
 static void
 lane_try_again(Lane *lane, LaneBatch *batch, gboolean lost, const GError *error)
 {
-    GQueue *operations = batch_release_operations(batch);
+    GQueue *operations = lane_batch_release_operations(batch);
     GQueue *again = g_queue_new();
     gboolean alone = operations->length == 1;
     LaneOperation *operation;
@@ -815,7 +452,7 @@ lane_try_again(Lane *lane, LaneBatch *batch, gboolean lost, const GError *error)
         g_clear_pointer(&operation->last_entry, log_entry_unref);
         if (lane->fenced || operation->tries >= OPERATION_TRIES_MAX || !try_again ||
             (!lost && g_error_matches(error, STORE_ERROR, STORE_ERROR_UNAVAILABLE)))
-            operation_finish(operation, error);
+            lane_operation_finish(operation, error);
         else
             g_queue_push_tail(again, operation);
     }
@@ -832,7 +469,7 @@ lane_settle(Lane *lane, LaneBatch *batch)
     Outcome outcome;
     gboolean lost = FALSE;
 
-    if (batch_is_empty(batch)) {
+    if (lane_batch_is_empty(batch)) {
         batch_finish(batch, NULL); /* nothing to write: nothing to wait for */
         return;
     }
@@ -846,7 +483,7 @@ lane_settle(Lane *lane, LaneBatch *batch)
         batch_finish(batch, NULL);
         return;
     }
-    batch_run_hooks(batch, 0);
+    lane_batch_run_hooks(batch, 0);
     if (lane->fenced) {
         g_clear_error(&error);
         set_fenced_error(&error);
@@ -868,16 +505,16 @@ lane_run_operations(Lane *lane, GQueue *operations, gboolean one_by_one)
         g_autoptr(GError) error = NULL;
         LaneBatch *batch;
         if (!lane_ready(lane, &error)) {
-            operations_finish(operations, error);
+            lane_operations_finish(operations, error);
             return;
         }
-        batch = batch_new(lane);
+        batch = lane_batch_new(lane);
         do {
-            batch_apply(batch, g_queue_pop_head(operations));
+            lane_batch_apply(batch, g_queue_pop_head(operations));
         } while (operations->length > 0 && batch->bytes < BATCH_BYTES_MAX && !one_by_one);
-        batch_run_end_hooks(batch);
+        lane_batch_run_end_hooks(batch);
         lane_settle(lane, batch);
-        batch_free(batch);
+        lane_batch_free(batch);
     }
 }
 
