@@ -177,7 +177,7 @@ class Login(unittest.TestCase):
         if status != 0:
             raise Failed(f"the server ended with {status}:\n{tail}")
 
-    # ---- helpers ----
+    # ---- steps ----
 
     def full(self, person):
         return self.agency.pki / f"people/{person}-full.pem"
