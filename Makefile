@@ -115,14 +115,15 @@ GRAPHS ?= 10000
 check-room: test-deps $(BUILD)/tests/check/room_answers
 	@var/venv/bin/python3 tests/check/check_room.py --graphs $(GRAPHS) $(CHECK_OPTIONS)
 
-# Each fuzz target for FUZZ_SECONDS; what it finds interesting is kept under var/fuzz for the next time.
-FUZZ_SECONDS ?= 60
-FUZZERS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
+# Each fuzz target for SECONDS, from the seeds in tests/fuzz/corpus; what it finds interesting is kept under var/fuzz for the
+# next time.  TARGETS="fuzz_json fuzz_pdu" runs those alone.
+SECONDS ?= 60
+FUZZERS := $(or $(TARGETS),$(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c))))
 fuzz: test-deps
 	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang $(FUZZERS:%=build/fuzz/tests/fuzz/%)
-	@for fuzzer in $(FUZZERS); do mkdir -p var/fuzz/$$fuzzer && echo "$$fuzzer: $(FUZZ_SECONDS) s" && \
-	    build/fuzz/tests/fuzz/$$fuzzer -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 -print_pcs=0 -print_funcs=0 \
-	    -artifact_prefix=var/fuzz/$$fuzzer- var/fuzz/$$fuzzer || exit 1; done
+	@for fuzzer in $(FUZZERS); do mkdir -p var/fuzz/$$fuzzer && echo "$$fuzzer: $(SECONDS) s" && \
+	    build/fuzz/tests/fuzz/$$fuzzer -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1 -print_pcs=0 -print_funcs=0 \
+	    -artifact_prefix=var/fuzz/$$fuzzer- var/fuzz/$$fuzzer $$(ls -d tests/fuzz/corpus/$$fuzzer 2>/dev/null) || exit 1; done
 
 lint: test-deps build c-tests openserver
 	@tests/lint/lint
@@ -145,7 +146,7 @@ help:
 	@echo 'make test        all tests; TEST_OPTIONS="--only PATTERN" for some'
 	@echo 'make check-asan  all tests with AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make check-room  the room protocol beside another implementation, GRAPHS=10000 random rooms'
-	@echo 'make fuzz        every fuzz target for FUZZ_SECONDS=60'
+	@echo 'make fuzz        every fuzz target for SECONDS=60'
 	@echo 'make lint        warnings, static analysis, format, floors, callers'
 	@echo 'make bench       print the figures of this machine'
 	@echo 'make bench-room  figures of the room protocol beside another implementation'
