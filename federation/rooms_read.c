@@ -508,6 +508,7 @@ typedef struct {
     const char *user_id;
     gboolean known;   /* we are in one of the rooms, so our word counts */
     gboolean allowed; /* the user is in one of them */
+    gboolean asked;   /* there is one at all */
 } Allowance;
 
 /* One entry of "allow": a room whose members may come in. */
@@ -520,6 +521,7 @@ ask_allowed_room(Allowance *allowance, const cJSON *entry, GError **error)
 
     if (g_strcmp0(json_get_string(entry, "type"), "m.room_membership") != 0 || room_id == NULL)
         return TRUE;
+    allowance->asked = TRUE;
     if (!membership_store_server_joined(allowance->connection, room_id, allowance->own_name, &here,
                                         error))
         return FALSE;
@@ -539,7 +541,7 @@ static gboolean
 may_come_in(Rooms *rooms, const Pdu *join_rules, const char *user_id, GError **error)
 {
     g_autoptr(StoreConnection) connection = store_borrow(rooms->pool, error);
-    Allowance allowance = {connection, rooms->server_name, user_id, FALSE, FALSE};
+    Allowance allowance = {connection, rooms->server_name, user_id, FALSE, FALSE, FALSE};
     const cJSON *entry;
     guint count = 0;
 
@@ -551,7 +553,7 @@ may_come_in(Rooms *rooms, const Pdu *join_rules, const char *user_id, GError **e
             !ask_allowed_room(&allowance, entry, error))
             return FALSE;
     }
-    if (!allowance.known)
+    if (allowance.asked && !allowance.known)
         refusal_set(error, 400, "M_UNABLE_TO_AUTHORISE_JOIN",
                     "This server is in none of the rooms whose members may join");
     else if (!allowance.allowed)

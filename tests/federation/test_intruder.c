@@ -389,6 +389,103 @@ test_crooked_joins_and_leaves(Fixture *fixture, gconstpointer data)
         ==, 0);
 }
 
+#define SEND_KNOCK "/_matrix/federation/v1/send_knock/%s/%s"
+#define MAKE_KNOCK "/_matrix/federation/v1/make_knock/%s/%s?ver=12"
+
+static void
+test_crooked_knocks(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "knock");
+    g_autofree char *closed_id = house_make_room(fixture->alpha, ANNA, "invite");
+    House *beta = fixture->beta;
+    const RawRequest raw = {.as = beta};
+    const struct {
+        const char *path_room, *sender, *target, *membership;
+        guint status;
+    } tries[] = {
+        {closed_id, BERTA, BERTA, "knock", 400}, /* of another room than the path */
+        {room_id, BERTA, BERTA, "join", 400},
+        {room_id, BERTA, BERTA, "invite", 400},
+        {room_id, BERTA, BERTA, "leave", 400},
+        {room_id, ANNA, ANNA, "knock", 403},
+        {room_id, GUSTAV, GUSTAV, "knock", 403},
+        {room_id, BERTA, GUSTAV, "knock", 403},
+        /* well formed, but it stands on events that nobody has */
+        {room_id, BERTA, BERTA, "knock", 403},
+    };
+    const struct {
+        const char *format, *room_id, *user_id;
+        guint status;
+        const char *errcode;
+    } questions[] = {
+        {MAKE_KNOCK, room_id, BERTA, 200, "knock"},
+        {MAKE_KNOCK, room_id, GUSTAV, 403, "M_FORBIDDEN"},
+        {MAKE_KNOCK, closed_id, BERTA, 403, "M_FORBIDDEN"},
+        {MAKE_KNOCK, "!nowhere:alpha.example", BERTA, 404, "M_NOT_FOUND"},
+        {"/_matrix/federation/v1/make_knock/%s/%s?ver=7", room_id, BERTA, 400,
+         "M_INCOMPATIBLE_ROOM_VERSION"},
+        {"/_matrix/federation/v1/make_knock/%s/%s", room_id, BERTA, 400,
+         "M_INCOMPATIBLE_ROOM_VERSION"},
+        /* A knock is no way in. */
+        {"/_matrix/federation/v1/make_join/%s/%s?ver=12", room_id, BERTA, 403, "M_FORBIDDEN"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(tries); i++) {
+        g_autoptr(Pdu) pdu =
+            member_event(beta, room_id, tries[i].sender, tries[i].target, tries[i].membership);
+        assert_put(fixture, SEND_KNOCK, tries[i].path_room, pdu, NULL, NULL, tries[i].status);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(questions); i++) {
+        g_autofree char *target =
+            partner_client_target(questions[i].format, questions[i].room_id, questions[i].user_id);
+        g_autofree char *body = NULL;
+        guint status = house_raw(fixture->alpha, &raw, "GET", target, NULL, &body);
+
+        g_assert_cmpuint(status, ==, questions[i].status);
+        g_assert_nonnull(strstr(body, questions[i].errcode));
+    }
+    g_assert_cmpint(
+        test_database_count(fixture->alpha->database,
+                            "SELECT count(*) FROM event WHERE sender NOT LIKE '%:alpha.example'"),
+        ==, 0);
+}
+
+/* Three ways not to be let in, told apart: another server may know, another may have the power,
+ * nobody will. */
+static void
+test_joins_by_membership_refused_apart(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *hall_id = house_make_room(fixture->alpha, ANNA, "public");
+    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "restricted");
+    g_autofree char *target =
+        partner_client_target("/_matrix/federation/v1/make_join/%s/%s?ver=12", room_id, BERTA);
+    const RawRequest raw = {.as = fixture->beta};
+    const struct {
+        const char *allow;
+        guint status;
+        const char *errcode;
+    } rules[] = {
+        {"!AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", 400, "M_UNABLE_TO_AUTHORISE_JOIN"},
+        {hall_id, 403, "M_FORBIDDEN"},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(rules); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *content = g_strdup_printf(
+            "{\"join_rule\":\"restricted\",\"allow\":[{\"type\":\"m.room_membership\","
+            "\"room_id\":\"%s\"}]}",
+            rules[i].allow);
+        g_autofree char *event_id =
+            house_send(fixture->alpha, room_id, ANNA, "m.room.join_rules", "", content, &error);
+        g_autofree char *body = NULL;
+
+        g_assert_no_error(error);
+        g_assert_cmpuint(house_raw(fixture->alpha, &raw, "GET", target, NULL, &body), ==,
+                         rules[i].status);
+        g_assert_nonnull(strstr(body, rules[i].errcode));
+    }
+}
+
 static void
 test_crooked_invites_are_not_cosigned(Fixture *fixture, gconstpointer data)
 {
@@ -534,6 +631,8 @@ main(int argc, char **argv)
         {"/intruder/no-connection", test_an_unlisted_name_makes_no_connection},
         {"/intruder/wrong-tls-key", test_a_wrong_tls_key_gets_no_request},
         {"/intruder/joins", test_crooked_joins_and_leaves},
+        {"/intruder/knocks", test_crooked_knocks},
+        {"/intruder/membership", test_joins_by_membership_refused_apart},
         {"/intruder/invites", test_crooked_invites_are_not_cosigned},
         {"/intruder/reading", test_only_rooms_that_one_is_in_are_read},
         {"/intruder/lying", test_a_lying_template_is_not_signed},
