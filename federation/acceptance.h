@@ -2,7 +2,8 @@
  *
  * Everything was judged before: this writes the event, its state, the ends of the graph, the flat
  * tables, the redaction, the log entry and the delivery into the open batch, and moves the room's
- * memory with it. Lane thread.  For proposal.c and receive.c alone. */
+ * memory with it. Lane thread.  For proposal.c, receive.c, past.c and join_answer.c
+ * alone. */
 #pragma once
 
 #include "federation/rooms_private.h"

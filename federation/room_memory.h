@@ -2,7 +2,8 @@
  *
  * Lane thread only.  What an open batch has added is here at once, so that further events of the
  * batch stand on it; a batch that is taken back drops the whole room from memory, to be loaded
- * again. For federation/rooms.c, acceptance.c, proposal.c and receive.c. */
+ * again. For federation/rooms.c, acceptance.c, proposal.c and the files behind
+ * submission.h. */
 #pragma once
 
 #include "federation/room_event.h"

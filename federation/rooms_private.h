@@ -1,5 +1,6 @@
 /* federation/rooms_private.h: what the files of the rooms engine share.  For federation/rooms.c,
- * acceptance.c, proposal.c and receive.c alone. */
+ * rooms_read.c, proposal.c, acceptance.c, submission.c and the files that receive by submissions
+ * (submission.h) alone. */
 #pragma once
 
 #include "federation/room/pdu_sign.h"
