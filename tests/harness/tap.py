@@ -16,6 +16,7 @@ class _Result(unittest.TestResult):
     def startTest(self, test):
         super().startTest(test)
         self._began = time.monotonic()
+        print(f"# {test.id()}", flush=True)
 
     def _line(self, verdict, test, note=""):
         self.number += 1
@@ -23,17 +24,18 @@ class _Result(unittest.TestResult):
         print(f"{verdict} {self.number} {name}{note}", flush=True)
 
     def addSuccess(self, test):
-        self._line("ok", test)
         print(f"# {time.monotonic() - self._began:.2f} s", flush=True)
+        self._line("ok", test)
 
     def addSkip(self, test, reason):
         self._line("ok", test, f" # SKIP {reason}")
 
     def _bad(self, test, error):
         self.good = False
-        self._line("not ok", test)
+        # Before the verdict, as GLib's tests do: what stands between two verdicts is of the later.
         for line in "".join(traceback.format_exception(*error)).rstrip().splitlines():
             print(f"# {line}", flush=True)
+        self._line("not ok", test)
 
     addError = _bad
     addFailure = _bad
