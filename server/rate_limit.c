@@ -2,8 +2,12 @@
 
 #include "identity/seeded_hash.h"
 
+/* Counted in thousandths of a request, so that what a millisecond gains is whole: what is told of
+ * the wait is then exact. */
+#define TOKEN G_GINT64_CONSTANT(1000)
+
 typedef struct {
-    double tokens;
+    gint64 tokens;
     gint64 at_ms;
     RateClass rate;
 } Bucket;
@@ -43,10 +47,10 @@ rate_limits_free(RateLimits *rates)
 static void
 refill(Bucket *bucket, const RateLimit *limit, gint64 now_ms)
 {
-    double gained = (double)MAX(0, now_ms - bucket->at_ms) / 1000.0 * limit->per_second;
+    gint64 passed_ms = MAX(0, now_ms - bucket->at_ms);
 
-    bucket->tokens = MIN(limit->burst, bucket->tokens + gained);
-    bucket->at_ms = now_ms;
+    bucket->tokens = MIN(limit->burst * TOKEN, bucket->tokens + passed_ms * limit->per_second);
+    bucket->at_ms += passed_ms; /* a caller's clock may be read before another's: no time twice */
 }
 
 /* A bucket that is full again remembers nothing. */
@@ -60,7 +64,7 @@ drop_full(RateLimits *rates, gint64 now_ms)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         Bucket *bucket = value;
         refill(bucket, &rates->limits[bucket->rate], now_ms);
-        if (bucket->tokens >= rates->limits[bucket->rate].burst)
+        if (bucket->tokens >= rates->limits[bucket->rate].burst * TOKEN)
             g_hash_table_iter_remove(&iter);
     }
 }
@@ -78,7 +82,7 @@ find_bucket(RateLimits *rates, RateClass rate, const char *key, gint64 now_ms)
     if (g_hash_table_size(rates->buckets) >= RATE_KEYS_MAX)
         return NULL;
     bucket = g_new0(Bucket, 1);
-    *bucket = (Bucket){.tokens = rates->limits[rate].burst, .at_ms = now_ms, .rate = rate};
+    *bucket = (Bucket){.tokens = rates->limits[rate].burst * TOKEN, .at_ms = now_ms, .rate = rate};
     g_hash_table_insert(rates->buckets, g_steal_pointer(&name), bucket);
     return bucket;
 }
@@ -99,11 +103,11 @@ rate_limits_take(RateLimits *rates, RateClass rate, const char *key, gint64 now_
         *ret_retry_ms = 1000; /* everybody at once: slow down all newcomers */
     } else {
         refill(bucket, limit, now_ms);
-        passed = bucket->tokens >= 1.0;
+        passed = bucket->tokens >= TOKEN;
         if (passed)
-            bucket->tokens -= 1.0;
+            bucket->tokens -= TOKEN;
         else
-            *ret_retry_ms = 1 + (gint64)((1.0 - bucket->tokens) * 1000.0 / limit->per_second);
+            *ret_retry_ms = (TOKEN - bucket->tokens + limit->per_second - 1) / limit->per_second;
     }
     g_mutex_unlock(&rates->lock);
     return passed;

@@ -8,8 +8,8 @@
 typedef struct RateLimits RateLimits;
 
 typedef struct {
-    double per_second;
-    double burst;
+    guint per_second; /* of requests, after … */
+    guint burst;      /* … so many at once */
 } RateLimit;
 
 extern const RateLimit rate_limits_default[]; /* by RateClass */
@@ -17,6 +17,7 @@ extern const RateLimit rate_limits_default[]; /* by RateClass */
 
 RateLimits *rate_limits_new(const RateLimit *limits);
 void rate_limits_free(RateLimits *rates);
-/* TRUE: go on.  FALSE: *ret_retry_ms is when the next will pass. */
+/* TRUE: go on.  FALSE: after *ret_retry_ms, and no sooner, the next passes, unless another takes
+ * its place. */
 gboolean rate_limits_take(RateLimits *rates, RateClass rate, const char *key, gint64 now_ms,
                           gint64 *ret_retry_ms);

@@ -18,10 +18,34 @@ test_a_burst_then_the_rate(void)
     g_assert_true(rate_limits_take(rates, RATE_LOGIN, "a", 0, &retry_ms));
     g_assert_true(rate_limits_take(rates, RATE_LOGIN, "a", 0, &retry_ms));
     g_assert_false(rate_limits_take(rates, RATE_LOGIN, "a", 0, &retry_ms));
-    g_assert_cmpint(retry_ms, >=, 1000);
-    g_assert_cmpint(retry_ms, <=, 1001);
+    /* The wait that is told is exact: with it over the next passes, a millisecond before not. */
+    g_assert_cmpint(retry_ms, ==, 1000);
     g_assert_false(rate_limits_take(rates, RATE_LOGIN, "a", 999, &retry_ms));
-    g_assert_true(rate_limits_take(rates, RATE_LOGIN, "a", 1001, &retry_ms));
+    g_assert_cmpint(retry_ms, ==, 1);
+    g_assert_true(rate_limits_take(rates, RATE_LOGIN, "a", 1000, &retry_ms));
+    rate_limits_free(rates);
+}
+
+/* However many times a bucket was looked at meanwhile, and whatever the rate. */
+static void
+test_the_wait_told_is_exact(void)
+{
+    static const RateLimit odd[] = {[RATE_LOGIN] = {1, 3}, [RATE_MESSAGE] = {7, 3}};
+    RateLimits *rates = rate_limits_new(odd);
+    gint64 retry_ms = 0;
+    gint64 now_ms = 0;
+
+    for (guint i = 0; i < 1000; i++) {
+        RateClass rate = i % 2 == 0 ? RATE_LOGIN : RATE_MESSAGE;
+        while (rate_limits_take(rates, rate, "a", now_ms, &retry_ms))
+            now_ms += i % 13;
+        g_assert_cmpint(retry_ms, >=, 1);
+        g_assert_cmpint(retry_ms, <=, 1000);
+        now_ms += retry_ms;
+        g_assert_false(rate_limits_take(rates, rate, "a", now_ms - 1, &retry_ms));
+        g_assert_cmpint(retry_ms, ==, 1);
+        g_assert_true(rate_limits_take(rates, rate, "a", now_ms, &retry_ms));
+    }
     rate_limits_free(rates);
 }
 
@@ -40,7 +64,7 @@ test_callers_and_classes_are_apart(void)
     rate_limits_free(rates);
 }
 
-/* A clock that goes back gives nothing. */
+/* A clock that goes back gives nothing, nor does the same time again. */
 static void
 test_time_that_goes_back_refills_nothing(void)
 {
@@ -49,6 +73,7 @@ test_time_that_goes_back_refills_nothing(void)
 
     g_assert_true(rate_limits_take(rates, RATE_INVITE, "a", 5000, &retry_ms));
     g_assert_false(rate_limits_take(rates, RATE_INVITE, "a", 1000, &retry_ms));
+    g_assert_false(rate_limits_take(rates, RATE_INVITE, "a", 5000, &retry_ms));
     rate_limits_free(rates);
 }
 
@@ -105,6 +130,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/rates/burst", test_a_burst_then_the_rate);
+    g_test_add_func("/rates/wait", test_the_wait_told_is_exact);
     g_test_add_func("/rates/apart", test_callers_and_classes_are_apart);
     g_test_add_func("/rates/back", test_time_that_goes_back_refills_nothing);
     g_test_add_func("/rates/bounded", test_the_table_is_bounded);
