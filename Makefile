@@ -132,7 +132,7 @@ bench: run-deps build $(BUILD)/tests/bench/load $(BUILD)/tests/bench/bench_lane
 	@python3 tests/bench/bench.py
 
 # The room protocol's figures beside those of Synapse's own functions.
-bench-room: test-deps $(BUILD)/tests/bench/bench_room
+bench-room: test-deps $(BUILD)/tests/bench/bench_room $(BUILD)/tests/bench/bench_state
 	@var/venv/bin/python3 tests/bench/bench_room.py
 
 clean:

@@ -4,6 +4,7 @@ Both have the same events in memory and do the same work; what Synapse would ask
 resolution (events, and the difference of auth chains with its conflicted subgraph) is answered to it at once, out of
 what was found before the clock ran.  Ours finds the difference of the states, the chains and the subgraph by itself.
 All times are processor time, so that what else the machine does counts for neither; the ratios are what matters.
+What state costs in the database is measured at the end (tests/bench/state_bytes.py).
 """
 
 import argparse
@@ -16,9 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "check"))
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS / "check"), str(TESTS)]
 
 import check_room  # noqa: E402
+import state_bytes  # noqa: E402
+from harness.postgres import Cluster  # noqa: E402
 from signedjson.key import get_verify_key  # noqa: E402
 from signedjson.sign import verify_signed_json  # noqa: E402
 from synapse import event_auth  # noqa: E402
@@ -175,8 +179,9 @@ def main():
     print(f"{'members':>10}{'find, us':>12}{'nodes read':>12}{'change, us':>12}{'nodes made':>12}{'bytes made':>12}")
     for row in ours["tries"]:
         print(f"{row['members']:10,.0f}{row['find_us']:12.1f}{row['find_nodes']:12.1f}{row['change_us']:12.1f}"
-              f"{row['change_nodes']:12.1f}{row['change_bytes']:12,.0f}")
-    return 0
+              f"{row['change_nodes']:12.1f}{row['change_bytes']:12,.0f}", flush=True)
+    with Cluster() as cluster:
+        return 0 if state_bytes.print_table(cluster) else 1
 
 
 if __name__ == "__main__":
