@@ -46,11 +46,11 @@ test_both_change_the_same_while_apart(void)
     engine_deliver_all(alpha, beta, room_id);
     /* Apart: nothing is delivered. */
     g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "",
-                       "{\"topic\":\"of alpha\"}"));
+                       "{\"topic\":\"alpha's\"}"));
     g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.name", "",
                        "{\"name\":\"only alpha names it\"}"));
     g_free(engine_send(beta, room_id, "@ben:beta.example", "m.room.topic", "",
-                       "{\"topic\":\"of beta\"}"));
+                       "{\"topic\":\"beta's\"}"));
     g_free(engine_send(beta, room_id, "@ben:beta.example", "m.room.message", NULL,
                        "{\"body\":\"meanwhile\"}"));
     /* Together again. */

@@ -82,7 +82,7 @@ test_a_proposal_is_all_or_nothing(void)
 
     proposal = rooms_proposal_new(room_id, "@bob:alpha.example");
     rooms_proposal_add(proposal, "m.room.message", NULL, test_json("{\"body\":\"half\"}"));
-    rooms_proposal_add(proposal, "m.room.name", "", test_json("{\"name\":\"of bob\"}"));
+    rooms_proposal_add(proposal, "m.room.name", "", test_json("{'name':'bob has it'}"));
     refused = engine_propose(alpha, proposal);
     g_assert_error(refused->error, REFUSAL, 403);
     name = engine_state_event_id(alpha, room_id, "m.room.name", "");
