@@ -7,6 +7,8 @@
 #include "storage/relation_store.h"
 #include "storage/state_store.h"
 
+#define UNSHOWN_WALK_MAX 1000 /* events looked at on the way back through soft-failed ones */
+
 gboolean
 acceptance_state_after(RoomMemory *memory, RoomEvent *event, GError **error)
 {
@@ -187,23 +189,75 @@ compare_depth_falling(gconstpointer a, gconstpointer b)
     return one->pdu->depth < two->pdu->depth ? 1 : one->pdu->depth > two->pdu->depth ? -1 : 0;
 }
 
-/* The batch writes them down at its end (rooms_memory_changed). */
-static void
-move_extremities(RoomMemory *memory, RoomEvent *event, gboolean detached)
+/* FALSE: it is no end. */
+static gboolean
+remove_end(RoomMemory *memory, const char *event_id)
 {
-    for (guint i = memory->extremities->len; i > 0; i--) {
-        const RoomEvent *end = g_ptr_array_index(memory->extremities, i - 1);
+    for (guint i = 0; i < memory->extremities->len; i++) {
+        const RoomEvent *end = g_ptr_array_index(memory->extremities, i);
 
-        if (detached ||
-            g_strv_contains((const char *const *)event->pdu->prev_events, end->pdu->event_id))
-            g_ptr_array_remove_index_fast(memory->extremities, i - 1);
+        if (g_str_equal(end->pdu->event_id, event_id)) {
+            g_ptr_array_remove_index_fast(memory->extremities, i);
+            return TRUE;
+        }
     }
+    return FALSE;
+}
+
+static void
+add_unseen(GPtrArray *ids, GHashTable *seen, const char *const *event_ids)
+{
+    for (; *event_ids != NULL; event_ids++) {
+        char *event_id;
+
+        if (g_hash_table_contains(seen, *event_ids))
+            continue;
+        event_id = g_strdup(*event_ids);
+        g_hash_table_add(seen, event_id);
+        g_ptr_array_add(ids, event_id);
+    }
+}
+
+/* What @pdu goes on from is no end any more: the events that it names, and those behind what it
+ * names that is no end here because it was soft-failed or rejected.  An end that stayed behind such
+ * an event would be resolved against its own future, to another state than the partners have.
+ * Beyond the bound such ends stay until an event of ours joins them. */
+static gboolean
+remove_ends_before(RoomMemory *memory, const Pdu *pdu, GError **error)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GPtrArray) ids = g_ptr_array_new();
+
+    add_unseen(ids, seen, pdu->prev_events);
+    for (guint i = 0; i < ids->len && i < UNSHOWN_WALK_MAX; i++) {
+        g_autoptr(RoomEvent) prev = NULL;
+
+        if (remove_end(memory, g_ptr_array_index(ids, i)))
+            continue;
+        if (!room_view_event(memory->view, g_ptr_array_index(ids, i), &prev, error))
+            return FALSE;
+        if (prev != NULL &&
+            (prev->status == STORED_EVENT_SOFT_FAILED || prev->status == STORED_EVENT_REJECTED))
+            add_unseen(ids, seen, prev->pdu->prev_events);
+    }
+    return TRUE;
+}
+
+/* The batch writes them down at its end (rooms_memory_changed). */
+static gboolean
+move_extremities(RoomMemory *memory, RoomEvent *event, gboolean detached, GError **error)
+{
+    if (detached)
+        g_ptr_array_set_size(memory->extremities, 0);
+    else if (!remove_ends_before(memory, event->pdu, error))
+        return FALSE;
     /* The shallowest ends go first: whoever forks the graph without end cannot make us name them
      * all. */
     g_ptr_array_sort(memory->extremities, compare_depth_falling);
     if (memory->extremities->len >= ROOM_EXTREMITIES_MAX)
         g_ptr_array_set_size(memory->extremities, ROOM_EXTREMITIES_MAX - 1);
     g_ptr_array_add(memory->extremities, room_event_ref(event));
+    return TRUE;
 }
 
 /* The state that the ends of the graph resolve to. */
@@ -357,8 +411,8 @@ acceptance_add(Rooms *rooms, RoomMemory *memory, LaneBatch *batch, const Accepta
     }
     if (memory->create == NULL)
         memory->create = pdu_ref(event->pdu);
-    move_extremities(memory, event, acceptance->detached);
-    if (!resolve_current(memory, &root, error))
+    if (!move_extremities(memory, event, acceptance->detached, error) ||
+        !resolve_current(memory, &root, error))
         return FALSE;
     store_new_nodes(memory, batch);
     if (!move_state(rooms, memory, batch, &root, error))

@@ -282,6 +282,56 @@ test_who_was_banned_meanwhile_is_soft_failed(void)
     g_ptr_array_set_size(alpha->outbox, 0);
 }
 
+/* A message of beta's that alpha receives with this verdict; its id. */
+static char *
+receive_forged(const char *room_id, const char *sender, const char *prev, const char *const *auth,
+               gint64 depth, ReceivedVerdict expected)
+{
+    g_autoptr(GBytes) bytes =
+        forged(beta, room_id, sender, "m.room.message", NULL, "{}", prev, auth, depth);
+    gsize length = 0;
+    const char *text = g_bytes_get_data(bytes, &length);
+    g_autoptr(Pdu) pdu = pdu_from_json(room_version_default(), text, length, NULL);
+
+    g_assert_cmpint(receive(alpha, room_id, bytes), ==, expected);
+    return g_strdup(pdu->event_id);
+}
+
+/* Beta goes on from what alpha has soft-failed: that branch has one end, not two. */
+static void
+test_what_lies_behind_a_soft_failed_event_is_no_end(void)
+{
+    g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *levels = state_event_id(alpha, room_id, "m.room.power_levels", "");
+    g_autofree char *ends = g_strdup_printf(
+        "SELECT cardinality(event_ids) FROM room_extremity WHERE room_id = '%s'", room_id);
+    g_autofree char *ben = NULL;
+    g_autofree char *bob = NULL;
+    g_autofree char *branch = NULL;
+    g_autofree char *late = NULL;
+    g_autofree char *later = NULL;
+    const char *of_ben[3] = {levels, NULL};
+    const char *of_bob[3] = {levels, NULL};
+
+    join_from_outside(alpha, beta, room_id, "@ben:beta.example");
+    bob = must_send(beta, room_id, "@bob:beta.example", "m.room.member", "@bob:beta.example",
+                    "{\"membership\":\"join\"}");
+    deliver_all(beta, alpha, room_id);
+    ben = state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
+    of_ben[1] = ben;
+    of_bob[1] = bob;
+    g_free(must_send(alpha, room_id, "@ada:alpha.example", "m.room.member", "@ben:beta.example",
+                     "{\"membership\":\"ban\"}"));
+    branch = receive_forged(room_id, "@bob:beta.example", bob, of_bob, 9, RECEIVED_ACCEPTED);
+    late = receive_forged(room_id, "@ben:beta.example", branch, of_ben, 10, RECEIVED_SOFT_FAILED);
+    later = receive_forged(room_id, "@ben:beta.example", late, of_ben, 11, RECEIVED_SOFT_FAILED);
+    g_assert_cmpint(test_database_count(alpha->database, ends), ==, 2); /* the ban, the branch */
+    g_free(receive_forged(room_id, "@bob:beta.example", later, of_bob, 12, RECEIVED_ACCEPTED));
+    g_assert_cmpint(test_database_count(alpha->database, ends), ==, 2); /* the ban, this */
+    assert_flat_state_agrees(alpha, room_id);
+    g_ptr_array_set_size(alpha->outbox, 0);
+}
+
 static void
 test_the_deepest_event_does_not_end_the_room(void)
 {
@@ -467,6 +517,8 @@ main(int argc, char **argv)
     g_test_add_func("/receive/false-state", test_a_false_state_takes_nothing_away);
     g_test_add_func("/receive/bad-events", test_bad_events_are_dropped);
     g_test_add_func("/receive/soft-fail", test_who_was_banned_meanwhile_is_soft_failed);
+    g_test_add_func("/receive/behind-soft-failed",
+                    test_what_lies_behind_a_soft_failed_event_is_no_end);
     g_test_add_func("/receive/deepest", test_the_deepest_event_does_not_end_the_room);
     g_test_add_func("/receive/foreign-auth", test_auth_events_of_another_room_or_kind_do_not_help);
     g_test_add_func("/receive/ends-bounded", test_the_graphs_ends_are_bounded);
