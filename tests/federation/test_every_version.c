@@ -168,7 +168,8 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     alpha = engine_new("alpha.example", 1);
     beta = engine_new("beta.example", 2);
-    g_test_add_func("/every-version/invite-cosigned", test_an_invite_across_is_cosigned_and_taken_in);
+    g_test_add_func("/every-version/invite-cosigned",
+                    test_an_invite_across_is_cosigned_and_taken_in);
     g_test_add_func("/every-version/rooms", test_rooms_of_every_version);
     g_test_add_func("/every-version/invites", test_invites_of_every_version);
     result = g_test_run();
