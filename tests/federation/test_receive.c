@@ -293,7 +293,7 @@ receive_forged(const char *room_id, const char *sender, const char *prev, const 
     const char *text = g_bytes_get_data(bytes, &length);
     g_autoptr(Pdu) pdu = pdu_from_json(room_version_default(), text, length, NULL);
 
-    g_assert_cmpint(receive(alpha, room_id, bytes), ==, expected);
+    g_assert_cmpint(engine_receive(alpha, room_id, bytes), ==, expected);
     return g_strdup(pdu->event_id);
 }
 
@@ -301,8 +301,8 @@ receive_forged(const char *room_id, const char *sender, const char *prev, const 
 static void
 test_what_lies_behind_a_soft_failed_event_is_no_end(void)
 {
-    g_autofree char *room_id = make_room(alpha, "@ada:alpha.example", "public");
-    g_autofree char *levels = state_event_id(alpha, room_id, "m.room.power_levels", "");
+    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *levels = engine_state_event_id(alpha, room_id, "m.room.power_levels", "");
     g_autofree char *ends = g_strdup_printf(
         "SELECT cardinality(event_ids) FROM room_extremity WHERE room_id = '%s'", room_id);
     g_autofree char *ben = NULL;
@@ -313,22 +313,22 @@ test_what_lies_behind_a_soft_failed_event_is_no_end(void)
     const char *of_ben[3] = {levels, NULL};
     const char *of_bob[3] = {levels, NULL};
 
-    join_from_outside(alpha, beta, room_id, "@ben:beta.example");
-    bob = must_send(beta, room_id, "@bob:beta.example", "m.room.member", "@bob:beta.example",
-                    "{\"membership\":\"join\"}");
-    deliver_all(beta, alpha, room_id);
-    ben = state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
+    engine_join(alpha, beta, room_id, "@ben:beta.example");
+    bob = engine_send(beta, room_id, "@bob:beta.example", "m.room.member", "@bob:beta.example",
+                      "{\"membership\":\"join\"}");
+    engine_deliver_all(beta, alpha, room_id);
+    ben = engine_state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
     of_ben[1] = ben;
     of_bob[1] = bob;
-    g_free(must_send(alpha, room_id, "@ada:alpha.example", "m.room.member", "@ben:beta.example",
-                     "{\"membership\":\"ban\"}"));
+    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.member", "@ben:beta.example",
+                       "{\"membership\":\"ban\"}"));
     branch = receive_forged(room_id, "@bob:beta.example", bob, of_bob, 9, RECEIVED_ACCEPTED);
     late = receive_forged(room_id, "@ben:beta.example", branch, of_ben, 10, RECEIVED_SOFT_FAILED);
     later = receive_forged(room_id, "@ben:beta.example", late, of_ben, 11, RECEIVED_SOFT_FAILED);
     g_assert_cmpint(test_database_count(alpha->database, ends), ==, 2); /* the ban, the branch */
     g_free(receive_forged(room_id, "@bob:beta.example", later, of_bob, 12, RECEIVED_ACCEPTED));
     g_assert_cmpint(test_database_count(alpha->database, ends), ==, 2); /* the ban, this */
-    assert_flat_state_agrees(alpha, room_id);
+    engine_assert_flat_state(alpha, room_id);
     g_ptr_array_set_size(alpha->outbox, 0);
 }
 
