@@ -122,8 +122,10 @@ FUZZERS := $(or $(TARGETS),$(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 fuzz: test-deps
 	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang $(FUZZERS:%=build/fuzz/tests/fuzz/%)
 	@for fuzzer in $(FUZZERS); do mkdir -p var/fuzz/$$fuzzer && echo "$$fuzzer: $(SECONDS) s" && \
-	    build/fuzz/tests/fuzz/$$fuzzer -max_total_time=$(SECONDS) -verbosity=0 -print_final_stats=1 -print_pcs=0 -print_funcs=0 \
-	    -artifact_prefix=var/fuzz/$$fuzzer- var/fuzz/$$fuzzer $$(ls -d tests/fuzz/corpus/$$fuzzer 2>/dev/null) || exit 1; done
+	    G_DEBUG=fatal-criticals build/fuzz/tests/fuzz/$$fuzzer -max_total_time=$(SECONDS) -timeout=20 -verbosity=0 \
+	    -print_final_stats=1 -print_pcs=0 -print_funcs=0 -artifact_prefix=var/fuzz/$$fuzzer- \
+	    var/fuzz/$$fuzzer tests/fuzz/corpus/$$fuzzer || exit 1; done
+	@echo "fuzz: $(words $(FUZZERS)) targets of $(SECONDS) s each, no finding"
 
 lint: test-deps build c-tests openserver
 	@tests/lint/lint

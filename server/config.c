@@ -327,10 +327,24 @@ static gboolean
 read_setting(Config *config, GKeyFile *keys, guint index, GError **error)
 {
     const ConfigSetting *setting = &config_settings[index];
-    g_autofree char *given = g_key_file_get_string(keys, setting->section, setting->key, NULL);
+    g_autoptr(GError) unreadable = NULL;
+    g_autofree char *given =
+        g_key_file_get_string(keys, setting->section, setting->key, &unreadable);
     const char *text = given != NULL ? g_strstrip(given) : setting->standard;
+    gboolean reads_empty = setting->type == CONFIG_LIST || setting->type == CONFIG_INTEGER ||
+                           setting->type == CONFIG_BOOLEAN;
 
-    if (text == NULL || (*text == '\0' && setting->type != CONFIG_LIST)) {
+    /* Never in silence: what cannot be read must not become the standard value. */
+    if (unreadable != NULL &&
+        !g_error_matches(unreadable, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_KEY_NOT_FOUND) &&
+        !g_error_matches(unreadable, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_GROUP_NOT_FOUND)) {
+        config_set_error(config, error, setting->section, setting->key,
+                         "cannot be read: write UTF-8, and a backslash as \\\\");
+        return FALSE;
+    }
+    /* An empty list is a value; an empty number or yes-or-no is refused with the others that will
+     * not do. */
+    if (text == NULL || (*text == '\0' && !reads_empty)) {
         if (!setting->required)
             return TRUE;
         config_set_error(config, error, setting->section, setting->key,
@@ -365,9 +379,14 @@ Config *
 config_load(const char *file, GError **error)
 {
     g_autofree char *text = NULL;
+    gsize length = 0;
 
-    if (!g_file_get_contents(file, &text, NULL, error))
+    if (!g_file_get_contents(file, &text, &length, error))
         return NULL;
+    if (strlen(text) != length) {
+        g_set_error(error, CONFIG_ERROR, 0, "%s: holds a byte 0 where text is expected", file);
+        return NULL;
+    }
     return config_parse(file, text, error);
 }
 

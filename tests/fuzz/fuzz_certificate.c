@@ -1,7 +1,8 @@
-/* Fuzz target: bytes as a certificate, a revocation list, a CMS signature: read or refused, with a
- * rule. */
+/* Fuzz target: bytes as a certificate, a file of certificates, a revocation list, a CMS signature:
+ * read or refused, with a rule. */
 #include <string.h>
 
+#include "identity/certificate_view.h"
 #include "identity/cms.h"
 #include "identity/crl.h"
 
@@ -18,6 +19,8 @@ LLVMFuzzerTestOneInput(const guint8 *data, gsize size)
         g_assert_true(g_utf8_validate(certificate_name(certificate), -1, NULL));
         g_assert_true(g_utf8_validate(certificate_national_identifier(certificate), -1, NULL));
     }
+    g_autoptr(GPtrArray) chain = certificate_chain_from_bytes((const char *)data, size);
+    g_assert_cmpuint(chain->len, >=, 1);
     g_autoptr(Crl) crl = crl_from_bytes(bytes, &rule, NULL);
     if (crl != NULL) {
         g_assert_cmpuint(strlen(crl_number(crl)), ==, 40);

@@ -1,4 +1,5 @@
 /* The configuration: what is refused says where and how to cure it; the document is the table. */
+#include <glib/gstdio.h>
 #include <string.h>
 
 #include "server/config.h"
@@ -33,6 +34,13 @@ static const Case cases[] = {
     {"[server]\nname = a\npublic_base_url = https://a/\n[database]\nconninfo=x\n",
      "is no base URL"},
     {"[server]\nname = a\npublic_base_url = ftp://a\n[database]\nconninfo=x\n", "is no base URL"},
+    /* An emptied setting is not 0, nor no. */
+    {GOOD "[limits]\nworkers =\n", "[limits] workers: \"\" will not do"},
+    {GOOD "[limits]\nrates =\n", "[limits] rates: \"\" will not do: write yes or no"},
+    {GOOD "[identity]\npolicy_oids =\n", NULL},
+    /* What cannot be read does not become the standard value. */
+    {GOOD "[limits]\nrates = no\xff\n", "[limits] rates: cannot be read"},
+    {GOOD "[identity]\nsession_days = 3\\q\n", "[identity] session_days: cannot be read"},
     {"name = a\n", "/etc/x/y.conf: "},
     {"[server\n", "/etc/x/y.conf: "},
 };
@@ -54,6 +62,22 @@ test_each_mistake_is_named_with_its_cure(void)
         g_assert_true(g_str_has_prefix(error->message, "/etc/x/y.conf: "));
         g_assert_nonnull(strstr(error->message, cases[i].complaint));
     }
+}
+
+/* What stands behind a byte 0 would be passed over. */
+static void
+test_a_file_with_a_byte_0_is_refused(void)
+{
+    static const char text[] = GOOD "[limits]\n#\0\nrates = no\n";
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = g_dir_make_tmp("chancery-config-XXXXXX", NULL);
+    g_autofree char *file = g_build_filename(folder, "y.conf", NULL);
+
+    g_assert_true(g_file_set_contents(file, text, sizeof text - 1, NULL));
+    g_assert_null(config_load(file, &error));
+    g_assert_nonnull(strstr(error->message, "byte 0"));
+    g_remove(file);
+    g_rmdir(folder);
 }
 
 static void
@@ -93,6 +117,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/config/mistakes", test_each_mistake_is_named_with_its_cure);
+    g_test_add_func("/config/byte-0", test_a_file_with_a_byte_0_is_refused);
     g_test_add_func("/config/values", test_values_are_read_as_their_kind);
     g_test_add_func("/config/document", test_the_document_is_the_table);
     return g_test_run();
