@@ -179,14 +179,19 @@ take_visible(Request *request, RelationPage *page, GPtrArray *relations, gboolea
     Server *server = request_server(request);
     g_autoptr(GPtrArray) ids = g_ptr_array_new();
     g_autoptr(GPtrArray) events = NULL;
+    guint count = relations->len;
 
-    for (guint i = 0; i < relations->len && i < page->limit; i++) {
+    /* What was said after the caller left stands last, where the page goes forwards. */
+    while (count > 0 && ((StoredRelation *)g_ptr_array_index(relations, count - 1))->position >
+                            page->access->until)
+        count--;
+    for (guint i = 0; i < count && i < page->limit; i++) {
         const StoredRelation *relation = g_ptr_array_index(relations, i);
 
         g_ptr_array_add(ids, parents ? relation->parent_id : relation->event_id);
         page->last = relation->position;
     }
-    page->more = relations->len > page->limit;
+    page->more = count > page->limit;
     events = rooms_events(server->rooms, page->room_id, ids, error);
     if (events == NULL)
         return FALSE;
@@ -240,7 +245,6 @@ static gboolean
 open_page(Request *request, RelationPage *page, GError **error)
 {
     const char *from = request_query(request, "from");
-    const char *direction = request_query(request, "dir");
     gint64 limit = 0;
     gint64 gap = 0;
 
@@ -249,7 +253,6 @@ open_page(Request *request, RelationPage *page, GError **error)
         !room_access(request, page->room_id, page->access, error))
         return FALSE;
     page->limit = (guint)CLAMP(limit, 1, RELATIONS_MAX);
-    page->backwards = g_strcmp0(direction, "f") != 0;
     if (from != NULL && !room_token_parse(from, &gap)) {
         refusal_set(error, 400, "M_INVALID_PARAM", "from is no token of this server");
         return FALSE;
@@ -271,7 +274,11 @@ children(Request *request, const char *rel_type, const char *type, GError **erro
     g_autoptr(GPtrArray) events = g_ptr_array_new_with_free_func((GDestroyNotify)room_event_unref);
     g_autoptr(RoomEvent) parent = NULL;
     RelationPage page = {
-        .room_id = request_path(request, "roomId"), .access = &access, .events = events};
+        .room_id = request_path(request, "roomId"),
+        .access = &access,
+        .backwards = g_strcmp0(request_query(request, "dir"), "f") != 0,
+        .events = events,
+    };
     gboolean visible = FALSE;
 
     if (!open_page(request, &page, error) ||
@@ -282,6 +289,8 @@ children(Request *request, const char *rel_type, const char *type, GError **erro
         return NULL;
     if (!visible)
         return response_error(404, "M_NOT_FOUND", "There is no such event, or it is not for you");
+    if (!room_access_covers(request, page.room_id, parent->pdu->event_id, &access, error))
+        return NULL;
     {
         g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
 
@@ -324,11 +333,14 @@ threads_get(Request *request, GError **error)
     g_autoptr(GPtrArray) relations = NULL;
     g_autoptr(GPtrArray) events = g_ptr_array_new_with_free_func((GDestroyNotify)room_event_unref);
     RelationPage page = {
-        .room_id = request_path(request, "roomId"), .access = &access, .events = events};
+        .room_id = request_path(request, "roomId"),
+        .access = &access,
+        .backwards = TRUE,
+        .events = events,
+    };
 
     if (!open_page(request, &page, error))
         return NULL;
-    page.backwards = TRUE;
     {
         g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
 

@@ -124,26 +124,49 @@ find_leave(Server *server, const char *room_id, const char *user_id, const char 
     return TRUE;
 }
 
-/* Whoever left sees the room as it was then. */
-static gboolean
-access_as_left(Server *server, const char *room_id, const StoredMembership *row, RoomAccess *access,
-               GError **error)
+gboolean
+room_event_position(Server *server, const char *room_id, const char *event_id, gint64 *ret_position,
+                    GError **error)
+{
+    g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+    g_autoptr(StoredEvent) stored = NULL;
+
+    if (connection == NULL || !event_store_find(connection, room_id, event_id, &stored, error))
+        return FALSE;
+    *ret_position = stored != NULL ? stored->position : 0;
+    return TRUE;
+}
+
+gboolean
+room_find_leave(Server *server, const StoredMembership *membership, RoomEvent **ret_leave,
+                gint64 *ret_position, GError **error)
 {
     g_autoptr(RoomEvent) leave = NULL;
-    g_autoptr(StoreConnection) connection = NULL;
-    g_autoptr(StoredEvent) stored = NULL;
+
+    *ret_leave = NULL;
+    if (!find_leave(server, membership->room_id, membership->user_id, membership->event_id, &leave,
+                    error) ||
+        (leave != NULL && !room_event_position(server, membership->room_id, leave->pdu->event_id,
+                                               ret_position, error)))
+        return FALSE;
+    *ret_leave = g_steal_pointer(&leave);
+    return TRUE;
+}
+
+/* Whoever left sees the room as it was then. */
+static gboolean
+access_as_left(Server *server, const StoredMembership *row, RoomAccess *access, GError **error)
+{
+    g_autoptr(RoomEvent) leave = NULL;
+    gint64 position = 0;
 
     if (row->forgotten)
         return TRUE;
-    if (!find_leave(server, room_id, row->user_id, row->event_id, &leave, error))
+    if (!room_find_leave(server, row, &leave, &position, error))
         return FALSE;
     if (leave == NULL)
         return TRUE;
-    connection = store_borrow(server->pool, error);
-    if (connection == NULL ||
-        !event_store_find(connection, room_id, leave->pdu->event_id, &stored, error))
-        return FALSE;
-    access->until = stored != NULL ? stored->position : 0;
+    access->until = position;
     access->standing = "join";
     g_bytes_unref(access->root);
     access->root = state_node_id_bytes(&leave->after);
@@ -190,7 +213,7 @@ room_access(Request *request, const char *room_id, RoomAccess *ret_access, GErro
     access.joined = g_strcmp0(access.membership, "join") == 0;
     if (access.joined)
         access.standing = "join";
-    else if (row != NULL && !access_as_left(server, room_id, row, &access, error))
+    else if (row != NULL && !access_as_left(server, row, &access, error))
         return FALSE;
     if (access.standing == NULL) {
         if (!is_world_readable(server, room_id, access.root, &world_readable, error))
@@ -203,6 +226,22 @@ room_access(Request *request, const char *room_id, RoomAccess *ret_access, GErro
     *ret_access = access;
     access = (RoomAccess){0};
     return TRUE;
+}
+
+gboolean
+room_access_covers(Request *request, const char *room_id, const char *event_id,
+                   const RoomAccess *access, GError **error)
+{
+    gint64 position = 0;
+
+    if (access->until == G_MAXINT64)
+        return TRUE;
+    if (!room_event_position(request_server(request), room_id, event_id, &position, error))
+        return FALSE;
+    if (position <= access->until)
+        return TRUE;
+    refusal_set(error, 404, "M_NOT_FOUND", "There is no such event, or it is not for you");
+    return FALSE;
 }
 
 /* ---- contents ---- */

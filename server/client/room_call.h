@@ -38,6 +38,17 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(RoomAccess, room_access_clear)
 
 /* 403 M_FORBIDDEN for who never was joined, unless the room is world readable. */
 gboolean room_access(Request *request, const char *room_id, RoomAccess *ret_access, GError **error);
+/* TRUE: the event came before the caller left; otherwise 404 M_NOT_FOUND.  Whether they may see it
+ * besides is for rooms_visible_to_user(). */
+gboolean room_access_covers(Request *request, const char *room_id, const char *event_id,
+                            const RoomAccess *access, GError **error);
+/* Where the log has it; 0: nowhere. */
+gboolean room_event_position(Server *server, const char *room_id, const char *event_id,
+                             gint64 *ret_position, GError **error);
+/* Of a user who is not joined now: the event by which they ceased to be, and its position;
+ * *ret_leave NULL: they never were. */
+gboolean room_find_leave(Server *server, const StoredMembership *membership, RoomEvent **ret_leave,
+                         gint64 *ret_position, GError **error);
 /* "join", "invite" …, as a copy, of any user now; NULL when there is none. */
 gboolean room_membership(Server *server, const char *room_id, const char *user_id,
                          char **ret_membership, GError **error);

@@ -93,14 +93,47 @@ room_state_event_get_without_key(Request *request, GError **error)
 
 /* ---- members ---- */
 
+/* Was the room the caller's to look into at @position, when its state was @root: were they in it,
+ * or may they see what was last said there? */
+static gboolean
+was_open(Request *request, const char *room_id, GBytes *root, gint64 position,
+         const RoomAccess *access, gboolean *ret_open, GError **error)
+{
+    Rooms *rooms = request_server(request)->rooms;
+    g_autofree char *membership = NULL;
+    g_autoptr(GPtrArray) entries = NULL;
+    g_autoptr(RoomEvent) event = NULL;
+
+    if (!rooms_membership_at(rooms, room_id, root, request_user_id(request), &membership, error))
+        return FALSE;
+    *ret_open = g_strcmp0(membership, "join") == 0;
+    if (*ret_open)
+        return TRUE;
+    {
+        g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
+
+        entries = connection != NULL
+                      ? log_read_room(connection, room_id, position + 1, TRUE, 1, error)
+                      : NULL;
+    }
+    if (entries == NULL)
+        return FALSE;
+    if (entries->len == 0)
+        return TRUE;
+    return rooms_event(rooms, room_id, ((LogEntry *)g_ptr_array_index(entries, 0))->ref, &event,
+                       error) &&
+           (event == NULL || rooms_visible_to_user(rooms, event, request_user_id(request),
+                                                   access->standing, ret_open, error));
+}
+
 /* The state's root as of the token `at`, within what the caller may see. */
 static gboolean
 root_at(Request *request, const char *room_id, RoomAccess *access, GError **error)
 {
     const char *at = request_query(request, "at");
-    g_autoptr(StoreConnection) connection = NULL;
     g_autoptr(GBytes) root = NULL;
     gint64 position = 0;
+    gboolean open = FALSE;
 
     if (at == NULL)
         return TRUE;
@@ -110,13 +143,22 @@ root_at(Request *request, const char *room_id, RoomAccess *access, GError **erro
     }
     if (position >= access->until)
         return TRUE;
-    connection = store_borrow(request_server(request)->pool, error);
-    if (connection == NULL || !log_state_root_at(connection, room_id, position, &root, error))
-        return FALSE;
-    if (root != NULL) {
-        g_bytes_unref(access->root);
-        access->root = g_steal_pointer(&root);
+    {
+        g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
+
+        if (connection == NULL || !log_state_root_at(connection, room_id, position, &root, error))
+            return FALSE;
     }
+    if (root == NULL)
+        return TRUE;
+    if (!was_open(request, room_id, root, position, access, &open, error))
+        return FALSE;
+    if (!open) {
+        refusal_set(error, 403, "M_FORBIDDEN", "The room was not open to you at that time");
+        return FALSE;
+    }
+    g_bytes_unref(access->root);
+    access->root = g_steal_pointer(&root);
     return TRUE;
 }
 
@@ -212,19 +254,6 @@ visible_event(Request *request, const char *room_id, const char *event_id, RoomA
 }
 
 static gboolean
-position_of(Request *request, const char *room_id, const char *event_id, gint64 *ret_position,
-            GError **error)
-{
-    g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
-    g_autoptr(StoredEvent) stored = NULL;
-
-    if (connection == NULL || !event_store_find(connection, room_id, event_id, &stored, error))
-        return FALSE;
-    *ret_position = stored != NULL ? stored->position : 0;
-    return TRUE;
-}
-
-static gboolean
 append_events(Request *request, const char *room_id, const RoomAccess *access, GPtrArray *events,
               GString *body, GError **error)
 {
@@ -239,23 +268,6 @@ append_events(Request *request, const char *room_id, const RoomAccess *access, G
     return client_events_append(request_server(request), &view, events, body, error);
 }
 
-/* Of a page of the log what came after the reader left does not count. */
-static gboolean
-check_until(Request *request, const char *room_id, const RoomEvent *event, const RoomAccess *access,
-            GError **error)
-{
-    gint64 position = 0;
-
-    if (access->until == G_MAXINT64)
-        return TRUE;
-    if (!position_of(request, room_id, event->pdu->event_id, &position, error))
-        return FALSE;
-    if (position <= access->until)
-        return TRUE;
-    refusal_set(error, 404, "M_NOT_FOUND", "There is no such event, or it is not for you");
-    return FALSE;
-}
-
 Response *
 room_event_get(Request *request, GError **error)
 {
@@ -268,7 +280,7 @@ room_event_get(Request *request, GError **error)
     if (!room_access(request, room_id, &access, error) ||
         !visible_event(request, room_id, request_path(request, "eventId"), &access, &event,
                        error) ||
-        !check_until(request, room_id, event, &access, error))
+        !room_access_covers(request, room_id, event->pdu->event_id, &access, error))
         return NULL;
     g_ptr_array_add(events, event);
     if (!append_events(request, room_id, &access, events, body, error))
@@ -307,7 +319,7 @@ room_by_time_get(Request *request, GError **error)
     if (event_id == NULL)
         return response_error(404, "M_NOT_FOUND", "The room has no event on that side of the time");
     if (!visible_event(request, room_id, event_id, &access, &event, error) ||
-        !check_until(request, room_id, event, &access, error))
+        !room_access_covers(request, room_id, event->pdu->event_id, &access, error))
         return NULL;
     answer = cJSON_CreateObject();
     cJSON_AddItemToObject(answer, "event_id", cJSON_CreateString(event_id));
@@ -650,8 +662,8 @@ room_context_get(Request *request, GError **error)
         !room_access(request, room_id, &access, error) ||
         !visible_event(request, room_id, request_path(request, "eventId"), &access, &event,
                        error) ||
-        !check_until(request, room_id, event, &access, error) ||
-        !position_of(request, room_id, event->pdu->event_id, &position, error))
+        !room_access_covers(request, room_id, event->pdu->event_id, &access, error) ||
+        !room_event_position(server, room_id, event->pdu->event_id, &position, error))
         return NULL;
     limit = MIN(limit, CONTEXT_MAX);
     back.limit = (guint)limit / 2;

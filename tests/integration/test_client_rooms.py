@@ -1,5 +1,6 @@
 """What people see of a room: by its history visibility, after redactions, and by repeated requests."""
 
+import json
 import unittest
 
 from harness import tap
@@ -84,6 +85,55 @@ class Rooms(unittest.TestCase):
         later = self.anna.send(room_id, "to us")
         self.assertFalse(self.may_read(self.carl, room_id, later))
         self.assertTrue(self.may_read(self.berta, room_id, later))
+
+    def test_relations_after_leaving(self):
+        """who left reads no reply, reaction or thread of later, whichever way they page"""
+        room_id = self.hall(self.berta)
+        root = self.anna.send(room_id, "root")
+
+        def reply(to, text):
+            content = {"msgtype": "m.text", "body": text, "m.relates_to": {"rel_type": "m.thread", "event_id": to}}
+            return self.anna.put(f"rooms/{quote(room_id)}/send/m.room.message/{quote(text)}", content)["event_id"]
+
+        seen = reply(root, "while you were here")
+        self.berta.leave(room_id)
+        hidden = [reply(root, "swordfish"), self.anna.send(room_id, "hemlock")]
+        hidden.append(reply(hidden[1], "nightshade"))
+        api = f"/_matrix/client/v1/rooms/{quote(room_id)}/"
+        for query in ({}, {"dir": "b"}, {"dir": "f"}, {"dir": "f", "from": "t999999"}, {"dir": "b", "from": "t999999"}):
+            for path in (f"relations/{quote(root)}", f"relations/{quote(root)}/m.thread", "threads"):
+                text = json.dumps(self.berta.request("GET", api + path, query=query))
+                for event_id in hidden:
+                    self.assertNotIn(event_id, text, (path, query))
+            page = self.anna.request("GET", api + f"relations/{quote(root)}", query=query)
+            if "from" not in query:
+                self.assertIn(hidden[0], [event["event_id"] for event in page["chunk"]])
+        page = self.berta.request("GET", api + f"relations/{quote(root)}", query={"dir": "f"})
+        self.assertEqual([event["event_id"] for event in page["chunk"]], [seen])
+        with self.assertRaises(Refused) as caught:
+            self.berta.request("GET", api + f"relations/{quote(hidden[1])}", query={"dir": "f"})
+        self.assertEqual((caught.exception.status, caught.exception.errcode), (404, "M_NOT_FOUND"))
+
+    def test_members_of_before(self):
+        """a token of before the reader's time shows who was there then only where history is shared"""
+        for visibility, allowed in (("joined", False), ("invited", False), ("shared", True)):
+            room_id = self.hall(
+                self.carl,
+                initial_state=[
+                    {"type": "m.room.history_visibility", "content": {"history_visibility": visibility}}
+                ],
+            )
+            then = self.anna.sync()["next_batch"]
+            self.carl.leave(room_id)
+            self.anna.invite(room_id, self.berta.user_id)
+            self.berta.join(room_id)
+            now = self.anna.sync()["next_batch"]
+            path = f"rooms/{quote(room_id)}/members"
+            self.assertEqual(
+                self.berta.refused("GET", path, at=then), (200, None) if allowed else (403, "M_FORBIDDEN"), visibility
+            )
+            self.assertEqual(len(self.anna.get(path, at=then, membership="join")["chunk"]), 2)
+            self.assertEqual(len(self.berta.get(path, at=now, membership="join")["chunk"]), 2)
 
     def test_hidden_history_does_not_end_a_page(self):
         """pages go on over a stretch that the reader may not see"""
