@@ -9,6 +9,7 @@
 #include "identity/seeded_hash.h"
 #include "server/client/account_data.h"
 #include "server/client/receipts.h"
+#include "server/client/room_call.h"
 #include "server/client/sync_hub.h"
 #include "server/client/sync_private.h"
 #include "server/client/typing.h"
@@ -311,25 +312,67 @@ append_joined(SyncLook *look, GString *out, GError **error)
 
 /* ---- rooms left and invites ---- */
 
+/* Of a room that the user was not in any more, or never was: their own membership's end at
+ * @position, and nothing else. */
+static gboolean
+read_own_end(const SyncLook *look, SyncRoom *room, const StoredMembership *membership,
+             gint64 position, GError **error)
+{
+    const SyncCall *call = look->call;
+    g_autoptr(GBytes) root = NULL;
+    Pdu *member = NULL;
+
+    if (!read_timeline(look, room, position - 1, position, membership->membership, error))
+        return FALSE;
+    room->limited = TRUE;
+    if (room->timeline->len > 0)
+        return TRUE;
+    if (!log_state_root_at(look->connection, room->room_id, position, &root, error) ||
+        (root != NULL && !rooms_state_find(call->server->rooms, room->room_id, root,
+                                           "m.room.member", call->user_id, &member, error)))
+        return FALSE;
+    if (member != NULL)
+        g_ptr_array_add(room->state, member);
+    return TRUE;
+}
+
+/* A room that was the user's until @position: what came up to then. */
+static gboolean
+read_until_left(const SyncLook *look, SyncRoom *room, const StoredMembership *membership,
+                gint64 position, GError **error)
+{
+    const SyncCall *call = look->call;
+    g_autoptr(GBytes) root_since = NULL;
+    g_autofree char *then = NULL;
+
+    if (!call->initial &&
+        !sync_look_membership_then(look, room->room_id, call->user_id, &root_since, &then, error))
+        return FALSE;
+    return read_timeline(look, room, call->initial ? G_MININT64 : look->since, position,
+                         membership->membership, error) &&
+           read_state(look, room, g_strcmp0(then, "join") == 0 ? root_since : NULL, position,
+                      error);
+}
+
 static gboolean
 left_room(SyncLook *look, const StoredMembership *membership, GString *out, GError **error)
 {
     const SyncCall *call = look->call;
     g_autoptr(SyncRoom) room = sync_room_new(membership->room_id);
     g_autoptr(StoredEvent) event = NULL;
-    g_autoptr(GBytes) root_since = NULL;
+    g_autoptr(RoomEvent) leave = NULL;
+    gint64 position = 0;
 
     if (!event_store_find(look->connection, membership->room_id, membership->event_id, &event,
                           error))
         return FALSE;
     if (event == NULL || event->position <= look->since || event->position > look->until)
         return TRUE;
-    if (!call->initial &&
-        !log_state_root_at(look->connection, room->room_id, look->since, &root_since, error))
-        return FALSE;
-    if (!read_timeline(look, room, call->initial ? G_MININT64 : look->since, event->position,
-                       membership->membership, error) ||
-        !read_state(look, room, root_since, event->position, error))
+    /* A ban may follow a leave that was told, or meet somebody who never was in the room. */
+    if (!room_find_leave(call->server, membership, &leave, &position, error) ||
+        !(leave != NULL && (call->initial || position > look->since)
+              ? read_until_left(look, room, membership, position, error)
+              : read_own_end(look, room, membership, event->position, error)))
         return FALSE;
     if (out->len > 0)
         g_string_append_c(out, ',');

@@ -1,6 +1,7 @@
 """GET /sync: what a device is told, when, and once."""
 
 import concurrent.futures
+import json
 import unittest
 
 from harness import tap
@@ -472,6 +473,47 @@ class Sync(unittest.TestCase):
             self.assertNotIn(room_id, answer["rooms"]["leave"])
             answer = self.berta.sync_with(filter='{"room":{"include_leave":true}}')
             self.assertIn(room_id, answer["rooms"]["leave"])
+
+    def test_out_without_having_been_in(self):
+        """who refuses an invite, or is banned from outside or after leaving, is told of that alone, not of the room"""
+        for way in ("refuse", "withdraw", "ban the stranger", "ban the invited", "ban who left"):
+            room_id = self.anna.create_room(name="before")
+            invited = way in ("refuse", "withdraw", "ban the invited", "ban who left")
+            if invited:
+                self.anna.invite(room_id, self.berta.user_id)
+            if way == "ban who left":
+                self.berta.join(room_id)
+                self.berta.leave(room_id)
+            self.berta.catch_up()
+            since = self.berta.since
+            self.anna.state(room_id, "m.room.topic", {"topic": "hemlock"})
+            self.anna.send(room_id, "the code is swordfish")
+            self.anna.invite(room_id, self.carl.user_id)
+            if way == "refuse":
+                self.berta.leave(room_id)
+            else:
+                verb = "kick" if way == "withdraw" else "ban"
+                self.anna.post(f"rooms/{quote(room_id)}/{verb}", {"user_id": self.berta.user_id})
+            for query in (
+                {"since": since},
+                {"since": since, "use_state_after": "true"},
+                {"since": since, "full_state": "true"},
+                {"filter": '{"room":{"include_leave":true}}'},
+                {"filter": '{"room":{"include_leave":true}}', "use_state_after": "true"},
+            ):
+                room = self.berta.sync_with(**query)["rooms"]["leave"].get(room_id)
+                text = json.dumps(room)
+                for secret in ("hemlock", "swordfish", self.carl.user_id):
+                    self.assertNotIn(secret, text, (way, query))
+                if way == "ban who left" and "since" not in query:
+                    self.assertIn("before", text)  # what they saw while they were there
+                    continue
+                told = room["timeline"]["events"] + room.get("state", room.get("state_after"))["events"]
+                self.assertEqual(
+                    {(event["type"], event.get("state_key")) for event in told},
+                    {("m.room.member", self.berta.user_id)},
+                    (way, query),
+                )
 
     def test_leave_and_come_back(self):
         """who left and came back between two syncs, or rejoins later, misses no state and sees no secret"""
