@@ -1,5 +1,5 @@
-/* storage/connection.h: what store.c, store_arguments.c and lane.c share about one connection and
- * its values.  For storage/ only. */
+/* storage/connection.h: one connection, and what the pool (store.c), the lane and the values of
+ * statements (store_arguments.c, store_rows.c) share about it.  For storage/ only. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -67,11 +67,16 @@ gboolean store_connection_send(StoreConnection *connection, const StoreStatement
  * at the end of one statement's results.  FALSE with STORE_ERROR_UNAVAILABLE when the connection is
  * lost. */
 gboolean store_connection_next(StoreConnection *connection, PGresult **ret_result, GError **error);
+/* Read to the end of one statement's results; FALSE with @error (the first) when one of them is a
+ * failure. */
+gboolean store_connection_drain(StoreConnection *connection, const char *what, GError **error);
 /* Run plain SQL without parameters. */
 gboolean store_connection_exec(StoreConnection *connection, const char *sql, GError **error);
 
 /* The error of a failed result, by SQLSTATE. */
 void store_error_from_result(GError **error, const char *what, PGconn *pg, const PGresult *result);
+/* Takes @result. */
+StoreRows *store_rows_new(PGresult *result);
 gsize store_arguments_size(const StoreArguments *arguments);
 gboolean store_arguments_malformed(const StoreArguments *arguments);
 /* The first @columns values, to tell rows apart by. */

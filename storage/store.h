@@ -23,8 +23,8 @@ typedef enum {
     STORE_ERROR_FENCED,   /* another process has taken over: stop */
 } StoreError;
 
-/* One named statement, prepared on first use of each connection.  Every statements[] table of a
- * store is registered in storage/statements.c, so that one test prepares and explains them all. */
+/* One named statement, prepared on first use of each connection.  The build gathers the statements
+ * of every store (storage/statements.h), so that one test prepares and explains them all. */
 typedef struct {
     const char *name; /* unique in the program: table_verb */
     const char *sql;
