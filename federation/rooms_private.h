@@ -1,6 +1,6 @@
 /* federation/rooms_private.h: what the files of the rooms engine share.  For federation/rooms.c,
- * rooms_read.c, proposal.c, acceptance.c, submission.c and the files that receive by submissions
- * (submission.h) alone. */
+ * rooms_read.c, rooms_visibility.c, rooms_template.c, proposal.c, acceptance.c, submission.c and
+ * the files that receive by submissions (submission.h) alone. */
 #pragma once
 
 #include "federation/room/pdu_sign.h"
@@ -23,7 +23,7 @@ struct Rooms {
     gint64 next_trim_ms;   /* lane thread: when old transaction ids go next */
 };
 
-/* All of these on the lane thread. */
+/* ---- the room's memory: lane thread (rooms.c) ---- */
 
 /* The room's memory for one operation, loaded where needed; *ret_memory NULL: we never were in that
  * room. */
@@ -36,3 +36,15 @@ void rooms_memory_changed(Rooms *rooms, LaneBatch *batch, RoomMemory *memory);
 void rooms_memory_add(Rooms *rooms, LaneBatch *batch, RoomMemory *memory);
 /* After the commit of such an operation. */
 void rooms_memory_committed(Rooms *rooms, const char *room_id);
+
+/* ---- looking into rooms: any thread (rooms_read.c) ---- */
+
+/* *ret_view NULL: this server never was in that room. */
+gboolean rooms_view(Rooms *rooms, const char *room_id, RoomView **ret_view, GError **error);
+/* The same, which is 404 M_NOT_FOUND then. */
+RoomView *rooms_require_view(Rooms *rooms, const char *room_id, GError **error);
+gboolean
+rooms_require_root(Rooms *rooms, const char *room_id, StateNodeId *ret_root, GError **error);
+/* Those of @event_ids (char *) that are here: RoomEvents, Pdus. */
+GPtrArray *rooms_view_load_events(RoomView *view, GPtrArray *event_ids, GError **error);
+GPtrArray *rooms_view_load_pdus(RoomView *view, GPtrArray *event_ids, GError **error);
