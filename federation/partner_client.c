@@ -95,19 +95,47 @@ call_free(Call *call)
 
 /* ---- the answer, on the callback threads ---- */
 
-/* Their errcode and words, cut to what may be repeated. */
+/* What a partner may say of a request of ours, and our users' clients then hear.  Nothing else of
+ * theirs is repeated: to a client M_UNKNOWN_TOKEN or M_USER_LOCKED say that its own session here is
+ * over, and it throws its keys away. */
+static const struct {
+    guint status;
+    const char *errcodes[8]; /* the first one stands for all others */
+} repeated[] = {
+    {400,
+     {"M_UNKNOWN", "M_UNABLE_TO_AUTHORISE_JOIN", "M_UNABLE_TO_GRANT_JOIN",
+      "M_INCOMPATIBLE_ROOM_VERSION", "M_INVALID_PARAM", "M_MISSING_PARAM", "M_BAD_JSON"}},
+    {403, {"M_FORBIDDEN"}},
+    {404, {"M_NOT_FOUND", "M_UNRECOGNIZED"}},
+    {429, {"M_LIMIT_EXCEEDED"}},
+};
+
+static const char *
+repeated_errcode(guint status, const char *errcode)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(repeated); i++) {
+        if (repeated[i].status != status)
+            continue;
+        for (const char *const *known = repeated[i].errcodes; *known != NULL; known++)
+            if (g_strcmp0(*known, errcode) == 0)
+                return *known;
+        return repeated[i].errcodes[0];
+    }
+    return NULL;
+}
+
+/* Their words, cut to what may be repeated. */
 static void
 refusal_from_answer(Call *call, const cJSON *json, GError **error)
 {
-    const char *errcode = json_get_string(json, "errcode");
+    const char *errcode = repeated_errcode(call->status, json_get_string(json, "errcode"));
     const char *sentence = json_get_string(json, "error");
-    if (errcode == NULL || strlen(errcode) > 64 ||
-        strspn(errcode, G_CSET_A_2_Z G_CSET_DIGITS "_.") != strlen(errcode))
-        errcode = "M_UNKNOWN";
     g_autofree char *words =
         g_strndup(sentence != NULL ? sentence : "no reason given", SENTENCE_MAX);
     g_autofree char *valid = g_utf8_make_valid(words, -1);
-    refusal_set(error, call->status, errcode, "%s answers: %s", call->server_name, valid);
+    refusal_set(error, errcode != NULL ? call->status : 502,
+                errcode != NULL ? errcode : "M_UNKNOWN", "%s answers: %s", call->server_name,
+                valid);
 }
 
 static void

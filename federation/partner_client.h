@@ -38,8 +38,9 @@ typedef enum {
     PARTNER_LARGE, /* 180 s, 64 MiB: send_join, state, backfill */
 } PartnerEffort;
 
-/* What came back.  @error set: a REFUSAL (not a partner; or their refusal: its HTTP status, their
- * errcode and sentence) or PARTNER_CLIENT_ERROR (no connection, time out, not JSON, too large).
+/* What came back.  @error set: a REFUSAL (not a partner; or their refusal: their sentence, and of
+ * status and errcode what may reach a client of ours, 502 M_UNKNOWN else) or PARTNER_CLIENT_ERROR
+ * (no connection, time out, not JSON, too large).
  * @error NULL: status 2xx, @json is their object and @body its bytes.  All borrowed for the call.
  */
 typedef struct {

@@ -617,6 +617,66 @@ test_a_lying_template_is_not_signed(Fixture *fixture, gconstpointer data)
                     0);
 }
 
+static guint lying_status;
+static const char *lying_errcode;
+
+static Response *
+lying_profile(Request *request, GError **error)
+{
+    return response_error(lying_status, lying_errcode, "as it likes");
+}
+
+static const Route lying_profile_routes[] = {
+    {"GET", "/_matrix/federation/v1/query/profile", LISTEN_PARTNER, CALLER_PARTNER, RATE_NONE,
+     BODY_NONE, lying_profile},
+    {NULL},
+};
+
+/* What a partner refuses reaches our users' clients; yet a client that reads M_UNKNOWN_TOKEN throws
+ * its keys away, and M_USER_LOCKED shuts it. */
+static void
+test_a_partner_refuses_for_itself_alone(Fixture *fixture, gconstpointer data)
+{
+    static const Route *const tables[] = {lying_profile_routes, NULL};
+    static const struct {
+        guint status;
+        const char *errcode;
+        gint told_status;
+        const char *told_errcode;
+    } answers[] = {
+        {401, "M_UNKNOWN_TOKEN", 502, "M_UNKNOWN"},
+        {401, "M_MISSING_TOKEN", 502, "M_UNKNOWN"},
+        {401, "M_USER_LOCKED", 502, "M_UNKNOWN"},
+        {403, "M_USER_LOCKED", 403, "M_FORBIDDEN"},
+        {403, "M_UNKNOWN_TOKEN", 403, "M_FORBIDDEN"},
+        {404, "M_UNKNOWN_TOKEN", 404, "M_NOT_FOUND"},
+        {400, "M_UNKNOWN_TOKEN", 400, "M_UNKNOWN"},
+        {302, "M_FOUND", 502, "M_UNKNOWN"},
+        {500, "M_UNKNOWN", 502, "M_UNKNOWN"},
+        {503, "M_UNKNOWN", 502, "M_UNKNOWN"},
+        {404, "M_NOT_FOUND", 404, "M_NOT_FOUND"},
+        {403, "M_FORBIDDEN", 403, "M_FORBIDDEN"},
+        {400, "M_UNABLE_TO_GRANT_JOIN", 400, "M_UNABLE_TO_GRANT_JOIN"},
+        {400, "M_INCOMPATIBLE_ROOM_VERSION", 400, "M_INCOMPATIBLE_ROOM_VERSION"},
+        {429, "M_LIMIT_EXCEEDED", 429, "M_LIMIT_EXCEEDED"},
+    };
+    house_leave(fixture->beta);
+    fixture->beta->tables = tables;
+    house_return(fixture->beta);
+    for (gsize i = 0; i < G_N_ELEMENTS(answers); i++) {
+        g_autoptr(GError) error = NULL;
+        const char *sentence = NULL;
+        lying_status = answers[i].status;
+        lying_errcode = answers[i].errcode;
+        g_assert_false(house_request(fixture->alpha, fixture->beta, "GET",
+                                     "/_matrix/federation/v1/query/profile?user_id=" BERTA, NULL,
+                                     NULL, &error));
+        g_assert_error(error, REFUSAL, answers[i].told_status);
+        g_autofree char *errcode = refusal_errcode(error, &sentence);
+        g_assert_cmpstr(errcode, ==, answers[i].told_errcode);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -636,6 +696,7 @@ main(int argc, char **argv)
         {"/intruder/invites", test_crooked_invites_are_not_cosigned},
         {"/intruder/reading", test_only_rooms_that_one_is_in_are_read},
         {"/intruder/lying", test_a_lying_template_is_not_signed},
+        {"/intruder/refusing", test_a_partner_refuses_for_itself_alone},
     };
     g_test_init(&argc, &argv, NULL);
     for (gsize i = 0; i < G_N_ELEMENTS(tests); i++)
