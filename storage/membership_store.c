@@ -21,6 +21,7 @@ enum {
     INVITE_REMOVE,
     INVITE_FIND,
     INVITE_LIST,
+    INVITE_COUNT_OTHERS,
 };
 
 #define MEMBERSHIP_COLUMNS "room_id, user_id, membership, event_id, sender, local, forgotten"
@@ -91,6 +92,8 @@ const StoreStatement membership_statements[] = {
                      "SELECT " INVITE_COLUMNS " FROM invite WHERE user_id = $1 AND room_id = $2"},
     [INVITE_LIST] = {"invite_list",
                      "SELECT " INVITE_COLUMNS " FROM invite WHERE user_id = $1 ORDER BY room_id"},
+    [INVITE_COUNT_OTHERS] = {"invite_count_others",
+                             "SELECT count(*) FROM invite WHERE user_id = $1 AND room_id <> $2"},
 };
 const guint membership_statement_count = G_N_ELEMENTS(membership_statements);
 
@@ -352,6 +355,19 @@ GPtrArray *
 membership_store_invites(StoreConnection *connection, const char *user_id, GError **error)
 {
     return invites_run(connection, INVITE_LIST, store_arguments("t", user_id), error);
+}
+
+gboolean
+membership_store_count_other_invites(StoreConnection *connection, const char *user_id,
+                                     const char *room_id, gint64 *ret_count, GError **error)
+{
+    g_autoptr(StoreRows) rows = store_run(connection, &membership_statements[INVITE_COUNT_OTHERS],
+                                          store_arguments("tt", user_id, room_id), error);
+
+    if (rows == NULL)
+        return FALSE;
+    *ret_count = store_rows_integer(rows, 0, 0);
+    return TRUE;
 }
 
 static void

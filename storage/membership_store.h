@@ -93,3 +93,7 @@ membership_store_find_invite(StoreConnection *connection, const char *user_id, c
                              StoredInvite **ret_invite, GError **error);
 GPtrArray *
 membership_store_invites(StoreConnection *connection, const char *user_id, GError **error);
+/* Those into other rooms than @room_id. */
+gboolean
+membership_store_count_other_invites(StoreConnection *connection, const char *user_id,
+                                     const char *room_id, gint64 *ret_count, GError **error);

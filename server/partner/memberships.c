@@ -12,8 +12,12 @@
 #include "server/http/route.h"
 #include "server/partner/partner_room.h"
 #include "storage/enrolment_store.h"
+#include "storage/membership_store.h"
 
+/* A user's invites from outside come in one sync, with what they show of their rooms. */
 #define INVITE_STATE_MAX 50 /* events of invite_room_state */
+#define INVITE_STATE_BYTES_MAX (128 * 1024)
+#define INVITES_WAITING_MAX 300
 
 static gboolean
 is_user_of(const char *user_id, const char *server_name)
@@ -141,6 +145,25 @@ knock_answer(Request *request, const char *room_id, GError **error)
     return response_json(200, g_steal_pointer(&out));
 }
 
+/* An event that is here already may have been kept though it counts for nothing, or be over: who
+ * was banned since is told nothing of the room by it. */
+static gboolean
+still_counts(Server *server, const Arrival *arrival, GError **error)
+{
+    const Pdu *event = arrival->event;
+    g_autoptr(GBytes) root = NULL;
+    g_autofree char *membership = NULL;
+
+    if (!rooms_current_root(server->rooms, event->room_id, &root, error) ||
+        (root != NULL && !rooms_membership_at(server->rooms, event->room_id, root, event->state_key,
+                                              &membership, error)))
+        return FALSE;
+    if (g_strcmp0(membership, arrival->membership) == 0)
+        return TRUE;
+    refusal_set(error, 403, "M_FORBIDDEN", "That event does not stand in the room any more");
+    return FALSE;
+}
+
 /* On a worker again: the room as it was before the join. */
 static Response *
 arrival_answer(Request *request, gpointer data, GError **error)
@@ -155,6 +178,8 @@ arrival_answer(Request *request, gpointer data, GError **error)
     }
     if (strcmp(arrival->membership, "leave") == 0)
         return response_empty_object();
+    if (!still_counts(server, arrival, error))
+        return NULL;
     if (strcmp(arrival->membership, "knock") == 0)
         return knock_answer(request, arrival->event->room_id, error);
     if (!rooms_state_before(server->rooms, arrival->event->room_id, arrival->event->event_id,
@@ -298,6 +323,11 @@ read_invite_state(const RoomVersion *version, const cJSON *entries, const char *
         if (whole)
             pdu_stripped_json(pdu, out);
         has_create |= whole && pdu_is(pdu, "m.room.create", "");
+        if (out->len > INVITE_STATE_BYTES_MAX) {
+            refusal_set(error, 413, "M_TOO_LARGE", "invite_room_state shows more than %d bytes",
+                        INVITE_STATE_BYTES_MAX);
+            return FALSE;
+        }
     }
     if (!has_create && version->room_id_is_create_hash) {
         refusal_set(error, 400, "M_MISSING_PARAM",
@@ -350,15 +380,20 @@ invite_received(GPtrArray *received, gint64 position, const GError *error, gpoin
 }
 
 static gboolean
-invited_exists(Server *server, const char *user_id, GError **error)
+invited_exists(Server *server, const char *user_id, const char *room_id, GError **error)
 {
     gboolean exists = FALSE;
+    gint64 waiting = 0;
     g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
-    if (connection == NULL || !account_store_exists(connection, user_id, &exists, error))
+    if (connection == NULL || !account_store_exists(connection, user_id, &exists, error) ||
+        !membership_store_count_other_invites(connection, user_id, room_id, &waiting, error))
         return FALSE;
     if (!exists)
         refusal_set(error, 404, "M_NOT_FOUND", "There is no such user here");
-    return exists;
+    else if (waiting >= INVITES_WAITING_MAX)
+        refusal_set(error, 403, "M_FORBIDDEN", "%s has %d invites waiting already", user_id,
+                    INVITES_WAITING_MAX);
+    return exists && waiting < INVITES_WAITING_MAX;
 }
 
 static Response *
@@ -373,7 +408,7 @@ invite_put(Request *request, GError **error)
         version_id != NULL ? room_version_find_supported(version_id) : NULL;
     const cJSON *json = version_id != NULL ? json_require_object(body, "event", error) : NULL;
     g_autoptr(GBytes) stripped = NULL;
-    gboolean here = FALSE;
+    gboolean here = FALSE, allows = TRUE;
 
     if (json == NULL)
         return NULL;
@@ -395,9 +430,12 @@ invite_put(Request *request, GError **error)
                               origin);
     if (!read_invite_state(version, json_get_array(body, "invite_room_state"), room_id, &stripped,
                            error) ||
-        !invited_exists(server, event->state_key, error) ||
-        !rooms_server_in_room(server->rooms, room_id, server->name, &here, error))
+        !invited_exists(server, event->state_key, room_id, error) ||
+        !rooms_server_in_room(server->rooms, room_id, server->name, &here, error) ||
+        (here && !partner_room_acl_allows(server, room_id, origin, &allows, error)))
         return NULL;
+    if (!allows)
+        return response_error(403, "M_FORBIDDEN", "The room's server ACL keeps %s out", origin);
 
     PduSigner signer = pdu_signer(server->name, server->key);
     g_autoptr(Pdu) cosigned = pdu_add_signature(event, &signer, error);

@@ -566,6 +566,234 @@ test_only_rooms_that_one_is_in_are_read(Fixture *fixture, gconstpointer data)
     assert_status(fixture->alpha, &raw, "POST", missing, question, 403);
 }
 
+/* ---- events that a partner has kept for later ---- */
+
+/* The membership event that alpha's template makes for Berta now, signed by beta and sent to nobody
+ * yet. */
+static Pdu *
+prepared(Fixture *fixture, const char *room_id, const char *membership)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) body = NULL;
+    g_autofree char *path =
+        g_strdup_printf("/_matrix/federation/v1/make_%s/%%s/%%s?ver=12", membership);
+    g_autofree char *target = partner_client_target(path, room_id, BERTA);
+    const char *prev[PDU_PREV_EVENTS_MAX + 1] = {NULL}, *auth[PDU_AUTH_EVENTS_MAX + 1] = {NULL};
+    gint64 depth = 0;
+
+    house_request(fixture->beta, fixture->alpha, "GET", target, NULL, &body, &error);
+    g_assert_no_error(error);
+    g_autoptr(cJSON) json = json_parse(g_bytes_get_data(body, NULL), g_bytes_get_size(body),
+                                       &json_limits_response, &error);
+    g_assert_no_error(error);
+    const cJSON *event = json_get_object(json, "event");
+    const cJSON *item;
+    guint count = 0;
+    cJSON_ArrayForEach(item, json_get_array(event, "prev_events")) prev[count++] =
+        item->valuestring;
+    count = 0;
+    cJSON_ArrayForEach(item, json_get_array(event, "auth_events")) auth[count++] =
+        item->valuestring;
+    g_assert_true(json_get_integer(event, "depth", &depth));
+    PduSigner signer = pdu_signer(fixture->beta->server.name, fixture->beta->server.key);
+    PduTemplate template = {
+        .room_id = room_id,
+        .type = "m.room.member",
+        .state_key = BERTA,
+        .sender = BERTA,
+        .content = json_get_object(event, "content"),
+        .prev_events = prev,
+        .auth_events = auth,
+        .depth = depth,
+        .origin_server_ts = clock_wall_ms(),
+    };
+    Pdu *pdu = pdu_build(room_version_default(), &template, &signer, &error);
+    g_assert_no_error(error);
+    return pdu;
+}
+
+/* What alpha answers when beta hands @pdu in by @format. */
+static guint
+hand_in(Fixture *fixture, const char *format, const Pdu *pdu, char **ret_body)
+{
+    const RawRequest raw = {.as = fixture->beta};
+    g_autofree char *text =
+        g_strndup(g_bytes_get_data(pdu->bytes, NULL), g_bytes_get_size(pdu->bytes));
+    g_autofree char *target = partner_client_target(format, pdu->room_id, pdu->event_id);
+    return house_raw(fixture->alpha, &raw, "PUT", target, text, ret_body);
+}
+
+static void
+act(House *house, const char *room_id, const char *type, const char *state_key, const char *content)
+{
+    g_autoptr(GError) error = NULL;
+    g_free(house_send(house, room_id, ANNA, type, state_key, content, &error));
+    g_assert_no_error(error);
+}
+
+/* Who is banned gets the room by no event of theirs that is here already: brought in past the door,
+ * or good when it came. */
+static void
+test_an_event_of_before_opens_nothing(Fixture *fixture, gconstpointer data)
+{
+    House *alpha = fixture->alpha;
+    g_autofree char *hall_id = house_make_room(alpha, ANNA, "public");
+    g_autofree char *porch_id = house_make_room(alpha, ANNA, "knock");
+    const char *const ban = "{\"membership\":\"ban\"}";
+
+    /* A join made while the room was open; after the ban it comes as an event like others. */
+    g_autoptr(Pdu) join = prepared(fixture, hall_id, "join");
+    act(alpha, hall_id, "m.room.member", BERTA, ban);
+    const RawRequest raw = {.as = fixture->beta};
+    g_autofree char *text =
+        g_strndup(g_bytes_get_data(join->bytes, NULL), g_bytes_get_size(join->bytes));
+    g_autofree char *transaction = g_strdup_printf("{\"pdus\":[%s]}", text);
+    assert_status(alpha, &raw, "PUT", "/_matrix/federation/v1/send/late", transaction, 200);
+    g_assert_cmpint(test_database_count(alpha->database,
+                                        "SELECT count(*) FROM event WHERE type = "
+                                        "'m.room.member' AND sender = '" BERTA "' AND status <> 0"),
+                    ==, 1);
+    g_autofree char *first = NULL;
+    g_assert_cmpuint(hand_in(fixture, SEND_JOIN, join, &first), ==, 403);
+    g_assert_null(strstr(first, "auth_chain"));
+
+    /* A knock that was good when it came. */
+    g_autoptr(Pdu) knock = prepared(fixture, porch_id, "knock");
+    g_autofree char *second = NULL;
+    g_assert_cmpuint(hand_in(fixture, SEND_KNOCK, knock, &second), ==, 200);
+    g_autofree char *again = NULL; /* the answer may have been lost */
+    g_assert_cmpuint(hand_in(fixture, SEND_KNOCK, knock, &again), ==, 200);
+    act(alpha, porch_id, "m.room.member", BERTA, ban);
+    act(alpha, porch_id, "m.room.name", "", "{\"name\":\"swordfish\"}");
+    g_autofree char *third = NULL;
+    g_assert_cmpuint(hand_in(fixture, SEND_KNOCK, knock, &third), ==, 403);
+    g_assert_null(strstr(third, "swordfish"));
+
+    /* A join that was good when it came. */
+    g_autofree char *open_id = house_make_room(alpha, ANNA, "public");
+    g_autoptr(Pdu) good = prepared(fixture, open_id, "join");
+    g_autofree char *fourth = NULL;
+    g_assert_cmpuint(hand_in(fixture, SEND_JOIN, good, &fourth), ==, 200);
+    g_assert_nonnull(strstr(fourth, "auth_chain"));
+    g_autofree char *fifth = NULL;
+    g_assert_cmpuint(hand_in(fixture, SEND_JOIN, good, &fifth), ==, 200);
+    act(alpha, open_id, "m.room.member", BERTA, ban);
+    g_autofree char *sixth = NULL;
+    g_assert_cmpuint(hand_in(fixture, SEND_JOIN, good, &sixth), ==, 403);
+}
+
+/* A server that the ACL of a room keeps out does nothing there by any of its doors. */
+static void
+test_who_the_acl_keeps_out(Fixture *fixture, gconstpointer data)
+{
+    House *alpha = fixture->alpha;
+    const RawRequest raw = {.as = fixture->beta};
+    g_autofree char *room_id = house_make_room(alpha, ANNA, "public");
+    g_autofree char *event_id = test_database_query(
+        alpha->database, "SELECT event_id FROM event WHERE type = 'm.room.create'");
+    g_autoptr(Pdu) join = prepared(fixture, room_id, "join");
+    g_autoptr(Pdu) invite = member_event(fixture->beta, room_id, BERTA, ANNA, "invite");
+    g_autoptr(Pdu) leave = member_event(fixture->beta, room_id, BERTA, BERTA, "leave");
+    g_autoptr(Pdu) knock = member_event(fixture->beta, room_id, BERTA, BERTA, "knock");
+    g_autofree char *create = test_database_query(
+        alpha->database,
+        "SELECT convert_from(json, 'UTF8') FROM event WHERE type = 'm.room.create'");
+    g_autofree char *around = g_strdup_printf("\"invite_room_state\":[%s]", create);
+    static const char *const questions[] = {
+        "/_matrix/federation/v1/make_join/%s/" BERTA "?ver=12",
+        "/_matrix/federation/v1/make_leave/%s/" BERTA,
+        "/_matrix/federation/v1/make_knock/%s/" BERTA "?ver=12",
+    };
+    static const char *const readings[] = {
+        "/_matrix/federation/v1/state/%s?event_id=%s",
+        "/_matrix/federation/v1/state_ids/%s?event_id=%s",
+        "/_matrix/federation/v1/event_auth/%s/%s",
+        "/_matrix/federation/v1/backfill/%s?limit=10&v=%s",
+    };
+
+    act(alpha, room_id, "m.room.server_acl", "", "{\"allow\":[\"*\"],\"deny\":[\"BETA.*\"]}");
+    for (gsize i = 0; i < G_N_ELEMENTS(questions); i++) {
+        g_autofree char *target = partner_client_target(questions[i], room_id);
+        assert_status(alpha, &raw, "GET", target, NULL, 403);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(readings); i++) {
+        g_autofree char *target = partner_client_target(readings[i], room_id, event_id);
+        assert_status(alpha, &raw, "GET", target, NULL, 403);
+    }
+    g_autofree char *missing =
+        partner_client_target("/_matrix/federation/v1/get_missing_events/%s", room_id);
+    g_autofree char *question =
+        g_strdup_printf("{\"earliest_events\":[],\"latest_events\":[\"%s\"]}", event_id);
+    assert_status(alpha, &raw, "POST", missing, question, 403);
+    assert_put(fixture, SEND_JOIN, room_id, join, NULL, NULL, 403);
+    assert_put(fixture, SEND_LEAVE, room_id, leave, NULL, NULL, 403);
+    assert_put(fixture, SEND_KNOCK, room_id, knock, NULL, NULL, 403);
+    assert_put(fixture, INVITE, room_id, invite, NULL, around, 403);
+    g_assert_cmpint(
+        test_database_count(alpha->database,
+                            "SELECT count(*) FROM event WHERE sender NOT LIKE '%:alpha.example'"),
+        ==, 0);
+}
+
+/* A user's invites all come in one sync: neither their number nor what they show is the partner's
+ * to choose. */
+static void
+test_invites_are_bounded(Fixture *fixture, gconstpointer data)
+{
+    g_autofree char *room_id = house_make_room(fixture->beta, BERTA, "invite");
+    g_autofree char *create = test_database_query(
+        fixture->beta->database,
+        "SELECT convert_from(json, 'UTF8') FROM event WHERE type = 'm.room.create'");
+    g_autoptr(Pdu) invite = member_event(fixture->beta, room_id, BERTA, ANNA, "invite");
+    g_autofree char *small = g_strdup_printf("\"invite_room_state\":[%s]", create);
+    PduSigner signer = pdu_signer(fixture->beta->server.name, fixture->beta->server.key);
+    g_autoptr(GString) large = g_string_new("\"invite_room_state\":[");
+    g_string_append(large, create);
+    for (guint i = 0; i < 3; i++) { /* 3 times 50,000 bytes: more than 128 KiB */
+        g_autoptr(GError) error = NULL;
+        g_autoptr(cJSON) content = cJSON_CreateObject();
+        g_autofree char *topic = g_strnfill(50 * 1000, 'x');
+        g_autofree char *type = g_strdup_printf("m.room.topic%u", i);
+        const char *const stands_on[] = {"$aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL};
+        cJSON_AddStringToObject(content, "topic", topic);
+        PduTemplate template = {
+            .room_id = room_id,
+            .type = type,
+            .state_key = "",
+            .sender = BERTA,
+            .content = content,
+            .prev_events = stands_on,
+            .auth_events = stands_on,
+            .depth = 5,
+            .origin_server_ts = clock_wall_ms(),
+        };
+        g_autoptr(Pdu) pdu = pdu_build(room_version_default(), &template, &signer, &error);
+        g_assert_no_error(error);
+        g_string_append_c(large, ',');
+        g_string_append_len(large, g_bytes_get_data(pdu->bytes, NULL),
+                            (gssize)g_bytes_get_size(pdu->bytes));
+    }
+    g_string_append_c(large, ']');
+    assert_put(fixture, INVITE, room_id, invite, NULL, large->str, 413);
+    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM invite"),
+                    ==, 0);
+
+    g_free(test_database_query(
+        fixture->alpha->database,
+        "INSERT INTO invite (user_id, room_id, room_version, event_id, sender, json, room_state)"
+        " SELECT '" ANNA "', '!old' || n || ':beta.example', '11', '$x', '" BERTA "', '{}', '[]'"
+        " FROM generate_series(1, 300) n"));
+    assert_put(fixture, INVITE, room_id, invite, NULL, small, 403);
+    g_free(test_database_query(fixture->alpha->database,
+                               "DELETE FROM invite WHERE room_id = '!old7:beta.example'"));
+    assert_put(fixture, INVITE, room_id, invite, NULL, small, 200);
+    /* One that waits already may be renewed. */
+    g_autoptr(Pdu) renewed = member_event(fixture->beta, room_id, BERTA, ANNA, "invite");
+    assert_put(fixture, INVITE, room_id, renewed, NULL, small, 200);
+    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM invite"),
+                    ==, 300);
+}
+
 /* ---- a partner that lies to us ---- */
 
 static const char *lie; /* the body of its answer to make_join */
@@ -694,6 +922,9 @@ main(int argc, char **argv)
         {"/intruder/knocks", test_crooked_knocks},
         {"/intruder/membership", test_joins_by_membership_refused_apart},
         {"/intruder/invites", test_crooked_invites_are_not_cosigned},
+        {"/intruder/of-before", test_an_event_of_before_opens_nothing},
+        {"/intruder/acl", test_who_the_acl_keeps_out},
+        {"/intruder/invites-bounded", test_invites_are_bounded},
         {"/intruder/reading", test_only_rooms_that_one_is_in_are_read},
         {"/intruder/lying", test_a_lying_template_is_not_signed},
         {"/intruder/refusing", test_a_partner_refuses_for_itself_alone},
