@@ -247,6 +247,17 @@ room_access_covers(Request *request, const char *room_id, const char *event_id,
 /* ---- contents ---- */
 
 cJSON *
+plain_member_content(const char *membership, const char *reason)
+{
+    cJSON *content = cJSON_CreateObject();
+
+    cJSON_AddItemToObject(content, "membership", cJSON_CreateString(membership));
+    if (reason != NULL)
+        cJSON_AddItemToObject(content, "reason", cJSON_CreateString(reason));
+    return content;
+}
+
+cJSON *
 member_content(Server *server, const char *user_id, const char *membership, const char *reason,
                GError **error)
 {
@@ -256,14 +267,11 @@ member_content(Server *server, const char *user_id, const char *membership, cons
 
     if (connection == NULL || !profile_store_find(connection, user_id, &profile, error))
         return NULL;
-    content = cJSON_CreateObject();
-    cJSON_AddItemToObject(content, "membership", cJSON_CreateString(membership));
+    content = plain_member_content(membership, reason);
     if (profile != NULL && profile->displayname != NULL)
         cJSON_AddItemToObject(content, "displayname", cJSON_CreateString(profile->displayname));
     if (profile != NULL && profile->avatar_url != NULL)
         cJSON_AddItemToObject(content, "avatar_url", cJSON_CreateString(profile->avatar_url));
-    if (reason != NULL)
-        cJSON_AddItemToObject(content, "reason", cJSON_CreateString(reason));
     return content;
 }
 

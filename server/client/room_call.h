@@ -57,6 +57,8 @@ gboolean room_membership(Server *server, const char *room_id, const char *user_i
  * be NULL. */
 cJSON *member_content(Server *server, const char *user_id, const char *membership,
                       const char *reason, GError **error);
+/* Without them. */
+cJSON *plain_member_content(const char *membership, const char *reason);
 
 /* The body's user_id: 400 M_INVALID_PARAM unless it is a whole user ID. */
 const char *require_user_id(const cJSON *body, GError **error);
