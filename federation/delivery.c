@@ -29,6 +29,13 @@ typedef struct {
     GBytes *edu;
 } VolatileEdu;
 
+/* Somebody who waits until the queue's rows up to one are told. */
+typedef struct {
+    gint64 queue_no;
+    DeliveryTold done;
+    gpointer data;
+} Listener;
+
 typedef struct {
     Delivery *delivery;
     char *name;
@@ -40,6 +47,8 @@ typedef struct {
     GQueue edus;                    /* VolatileEdu */
     QueuedTransaction *transaction; /* on its way; its bytes never change */
     gboolean stored;                /* and it is a row */
+    gint64 told_no;                 /* the newest row that is known to have arrived */
+    GArray *listeners;              /* Listener */
 } Peer;
 
 struct Delivery {
@@ -75,6 +84,7 @@ peer_free(gpointer data)
     Peer *peer = data;
     g_queue_clear_full(&peer->edus, volatile_edu_free);
     queued_transaction_free(peer->transaction);
+    g_array_unref(peer->listeners);
     g_free(peer->name);
     g_free(peer);
 }
@@ -89,6 +99,7 @@ peer_of(Delivery *delivery, const char *name)
         peer->delivery = delivery;
         peer->name = g_strdup(name);
         g_queue_init(&peer->edus);
+        peer->listeners = g_array_new(FALSE, FALSE, sizeof(Listener));
         g_hash_table_insert(delivery->peers, peer->name, peer);
     }
     return peer;
@@ -103,6 +114,31 @@ peer_due(Peer *peer)
     else if (peer->standing == PEER_IDLE)
         peer->standing = PEER_DUE;
     g_cond_signal(&peer->delivery->bell);
+}
+
+/* Under the lock: those of @peer that wait for nothing after @queue_no go over to @ret_called. */
+static void
+take_listeners(Peer *peer, gint64 queue_no, GArray *ret_called)
+{
+    for (guint i = peer->listeners->len; i > 0; i--) {
+        const Listener *listener = &g_array_index(peer->listeners, Listener, i - 1);
+
+        if (listener->queue_no > queue_no)
+            continue;
+        g_array_append_val(ret_called, *listener);
+        g_array_remove_index_fast(peer->listeners, i - 1);
+    }
+}
+
+/* Without the lock. */
+static void
+call_listeners(GArray *called)
+{
+    for (guint i = 0; i < called->len; i++) {
+        const Listener *listener = &g_array_index(called, Listener, i);
+
+        listener->done(listener->data);
+    }
 }
 
 /* ---- on the lane ---- */
@@ -329,6 +365,7 @@ answered(const PartnerAnswer *answer, gpointer data)
 {
     Peer *peer = data;
     Delivery *delivery = peer->delivery;
+    g_autoptr(GArray) called = g_array_new(FALSE, FALSE, sizeof(Listener));
     g_autoptr(GError) error = answer->error != NULL ? g_error_copy(answer->error) : NULL;
     if (error == NULL) {
         log_refused_events(peer, answer->json);
@@ -337,6 +374,7 @@ answered(const PartnerAnswer *answer, gpointer data)
     gboolean served = is_served(delivery, peer->name);
     g_mutex_lock(&delivery->lock);
     if (error == NULL) {
+        peer->told_no = MAX(peer->told_no, peer->transaction->last_no);
         g_clear_pointer(&peer->transaction, queued_transaction_free);
         peer->failures = 0;
         peer->standing = PEER_DUE; /* until the queue is found empty */
@@ -347,8 +385,10 @@ answered(const PartnerAnswer *answer, gpointer data)
     } else {
         peer_fail(peer, error);
     }
+    take_listeners(peer, error == NULL ? peer->told_no : G_MAXINT64, called);
     g_cond_signal(&delivery->bell);
     g_mutex_unlock(&delivery->lock);
+    call_listeners(called);
 }
 
 /* On the delivery thread, without the lock; @peer is SENDING, so nobody else touches its
@@ -376,6 +416,7 @@ peer_step(Peer *peer)
                             PARTNER_SEND, answered, peer);
         return;
     }
+    g_autoptr(GArray) called = g_array_new(FALSE, FALSE, sizeof(Listener));
     g_mutex_lock(&delivery->lock);
     if (!good) {
         peer_fail(peer, error);
@@ -383,7 +424,10 @@ peer_step(Peer *peer)
         peer->standing = peer->again ? PEER_DUE : PEER_IDLE;
         peer->again = FALSE;
     }
+    if (peer->standing != PEER_DUE) /* the queue is empty, or cannot be read */
+        take_listeners(peer, G_MAXINT64, called);
     g_mutex_unlock(&delivery->lock);
+    call_listeners(called);
 }
 
 /* Under the lock.  *ret_waiting: somebody is in back-off. */
@@ -477,6 +521,21 @@ delivery_start(Delivery *delivery)
     delivery->thread = g_thread_new("delivery", deliver, delivery);
 }
 
+/* Nothing more is told: they go on as they are. */
+static void
+release_listeners(Delivery *delivery)
+{
+    g_autoptr(GArray) called = g_array_new(FALSE, FALSE, sizeof(Listener));
+    GHashTableIter iter;
+    gpointer value;
+    g_mutex_lock(&delivery->lock);
+    g_hash_table_iter_init(&iter, delivery->peers);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        take_listeners(value, G_MAXINT64, called);
+    g_mutex_unlock(&delivery->lock);
+    call_listeners(called);
+}
+
 void
 delivery_stop(Delivery *delivery)
 {
@@ -486,6 +545,7 @@ delivery_stop(Delivery *delivery)
     g_mutex_unlock(&delivery->lock);
     if (delivery->thread != NULL)
         g_thread_join(g_steal_pointer(&delivery->thread));
+    release_listeners(delivery);
 }
 
 void
@@ -547,6 +607,40 @@ delivery_wake(Delivery *delivery, const char *server_name)
     g_mutex_unlock(&delivery->lock);
 }
 
+/* Under the lock.  FALSE: it waits for nothing. */
+static gboolean
+peer_listen(Peer *peer, const Listener *listener)
+{
+    if (listener->queue_no <= peer->told_no || peer->delivery->stopping)
+        return FALSE;
+    if (peer->standing == PEER_BACK_OFF) /* one attempt now says how it stands */
+        peer->retry_ms = clock_interval_ms();
+    g_array_append_val(peer->listeners, *listener);
+    peer_due(peer);
+    return TRUE;
+}
+
+void
+delivery_when_told(Delivery *delivery, const char *server_name, const char *room_id,
+                   DeliveryTold done, gpointer data)
+{
+    Listener listener = {0, done, data};
+    gboolean waits = FALSE;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(StoreConnection) connection = store_borrow(delivery->pool, &error);
+    if (connection == NULL ||
+        !delivery_store_newest(connection, server_name, room_id, &listener.queue_no, &error))
+        g_warning("what waits for %s is not known: %s", server_name, error->message);
+    g_clear_pointer(&connection, store_return);
+    if (listener.queue_no > 0 && is_served(delivery, server_name)) {
+        g_mutex_lock(&delivery->lock);
+        waits = peer_listen(peer_of(delivery, server_name), &listener);
+        g_mutex_unlock(&delivery->lock);
+    }
+    if (!waits)
+        done(data);
+}
+
 static void
 peer_drop(Delivery *delivery, const char *name)
 {
@@ -559,9 +653,11 @@ peer_drop(Delivery *delivery, const char *name)
     else
         g_message("%s is no partner any more: %" G_GINT64_FORMAT " waiting items dropped", name,
                   count);
+    g_autoptr(GArray) called = g_array_new(FALSE, FALSE, sizeof(Listener));
     g_mutex_lock(&delivery->lock);
     Peer *peer = g_hash_table_lookup(delivery->peers, name);
     if (peer != NULL) {
+        take_listeners(peer, G_MAXINT64, called);
         g_queue_clear_full(&peer->edus, volatile_edu_free);
         if (peer->standing != PEER_SENDING) {
             g_clear_pointer(&peer->transaction, queued_transaction_free);
@@ -569,6 +665,7 @@ peer_drop(Delivery *delivery, const char *name)
         }
     }
     g_mutex_unlock(&delivery->lock);
+    call_listeners(called);
 }
 
 void

@@ -45,6 +45,14 @@ void delivery_send_edu(Delivery *delivery, const char *const *servers, GBytes *e
 /* The partner lives: it has just called us.  Any thread, cheap. */
 void delivery_wake(Delivery *delivery, const char *server_name);
 
+/* Calls @done once @server_name has been told what of @room_id waits for it now: at once when that
+ * is nothing, and when an attempt to tell it fails.  For who asks that partner to let a user back
+ * into a room: its answer must stand on what happened here before (outgoing.c).  @done comes once,
+ * on the calling thread or the partner client's.  Any thread. */
+typedef void (*DeliveryTold)(gpointer data);
+void delivery_when_told(Delivery *delivery, const char *server_name, const char *room_id,
+                        DeliveryTold done, gpointer data);
+
 /* The list has changed (PartnersChanged): drop what waits for names that are on it no more, try the
  * others. */
 void delivery_recheck(Delivery *delivery);

@@ -6,7 +6,7 @@
 
 Outgoing *
 outgoing_new(const char *own_name, const ServerKey *key, StorePool *pool, Rooms *rooms,
-             Partners *partners, PartnerClient *client)
+             Partners *partners, PartnerClient *client, Delivery *delivery)
 {
     Outgoing *outgoing = g_new0(Outgoing, 1);
     outgoing->own_name = g_strdup(own_name);
@@ -15,6 +15,7 @@ outgoing_new(const char *own_name, const ServerKey *key, StorePool *pool, Rooms 
     outgoing->rooms = rooms;
     outgoing->partners = partners;
     outgoing->client = client;
+    outgoing->delivery = delivery;
     return outgoing;
 }
 

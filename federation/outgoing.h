@@ -5,6 +5,7 @@
  * a look-up. For server/client (rooms, profile) and federation/transaction.c. */
 #pragma once
 
+#include "federation/delivery.h"
 #include "federation/partner_client.h"
 #include "federation/rooms.h"
 
@@ -12,7 +13,7 @@ typedef struct Outgoing Outgoing;
 
 /* All borrowed. */
 Outgoing *outgoing_new(const char *own_name, const ServerKey *key, StorePool *pool, Rooms *rooms,
-                       Partners *partners, PartnerClient *client);
+                       Partners *partners, PartnerClient *client, Delivery *delivery);
 void outgoing_free(Outgoing *outgoing);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Outgoing, outgoing_free)
 

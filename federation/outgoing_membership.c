@@ -347,16 +347,10 @@ handshake_give_up(Handshake *handshake)
 }
 
 static void
-handshake_next(Handshake *handshake)
+handshake_make(gpointer data)
 {
-    const char *server =
-        handshake->next < OUTGOING_SERVERS_MAX ? handshake->via[handshake->next] : NULL;
+    Handshake *handshake = data;
     guint count = 0;
-    if (server == NULL) {
-        handshake_give_up(handshake);
-        return;
-    }
-    handshake->next++;
     g_autofree char *path =
         partner_client_target(is_join(handshake)    ? "/_matrix/federation/v1/make_join/%s/%s"
                               : is_knock(handshake) ? "/_matrix/federation/v1/make_knock/%s/%s"
@@ -368,8 +362,24 @@ handshake_next(Handshake *handshake)
     for (guint i = 0, given = 0; asks_version && i < count; i++)
         if (versions[i].supported)
             g_string_append_printf(target, "%cver=%s", given++ == 0 ? '?' : '&', versions[i].id);
-    partner_client_send(handshake->outgoing->client, server, "GET", target->str, NULL,
-                        PARTNER_QUICK, handshake_made, handshake);
+    partner_client_send(handshake->outgoing->client, handshake->via[handshake->next - 1], "GET",
+                        target->str, NULL, PARTNER_QUICK, handshake_made, handshake);
+}
+
+/* Who comes back into a room takes the resident's word for its state (rooms_accept_join()): so the
+ * resident first hears what we did there before we left it, a ban of that very user maybe. */
+static void
+handshake_next(Handshake *handshake)
+{
+    const char *server =
+        handshake->next < OUTGOING_SERVERS_MAX ? handshake->via[handshake->next] : NULL;
+    if (server == NULL) {
+        handshake_give_up(handshake);
+        return;
+    }
+    handshake->next++;
+    delivery_when_told(handshake->outgoing->delivery, server, handshake->room_id, handshake_make,
+                       handshake);
 }
 
 static void

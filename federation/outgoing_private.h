@@ -13,6 +13,7 @@ struct Outgoing {
     Rooms *rooms;
     Partners *partners;
     PartnerClient *client;
+    Delivery *delivery;
 };
 
 /* What a caller may be told: a refusal as it is, anything else as 502. */

@@ -517,7 +517,7 @@ start_delivery(House *house, GError **error)
     if (server->delivery == NULL)
         return FALSE;
     server->outgoing = outgoing_new(server->name, server->key, server->pool, server->rooms,
-                                    server->partners, server->partner_client);
+                                    server->partners, server->partner_client, server->delivery);
     server->transactions =
         transactions_new(server->pool, server->rooms, server->partners, server->partner_client);
     delivery_start(server->delivery);

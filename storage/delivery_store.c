@@ -5,6 +5,7 @@ enum {
     QUEUE_PARTNERS,
     QUEUE_HEAD,
     QUEUE_COUNT,
+    QUEUE_NEWEST,
     TRANSACTION_FIND,
     TRANSACTION_KEEP,
     TRANSACTION_FINISH,
@@ -31,6 +32,9 @@ const StoreStatement delivery_statements[] = {
                                            "ORDER BY queue_no LIMIT $2"},
     [QUEUE_COUNT] = {"delivery_queue_count",
                      "SELECT count(*) FROM delivery_queue WHERE partner = $1"},
+    [QUEUE_NEWEST] = {"delivery_queue_newest",
+                      "SELECT queue_no FROM delivery_queue WHERE partner = $1 AND room_id = $2 "
+                      "ORDER BY queue_no DESC LIMIT 1"},
     [TRANSACTION_FIND] = {"delivery_transaction_find", "SELECT txn_id, last_no, body FROM "
                                                        "delivery_transaction WHERE partner = $1"},
     [TRANSACTION_KEEP] = {"delivery_transaction_keep",
@@ -109,6 +113,18 @@ delivery_store_count(StoreConnection *connection, const char *partner, gint64 *r
     if (rows == NULL)
         return FALSE;
     *ret_count = store_rows_integer(rows, 0, 0);
+    return TRUE;
+}
+
+gboolean
+delivery_store_newest(StoreConnection *connection, const char *partner, const char *room_id,
+                      gint64 *ret_queue_no, GError **error)
+{
+    g_autoptr(StoreRows) rows = store_run(connection, &delivery_statements[QUEUE_NEWEST],
+                                          store_arguments("tt", partner, room_id), error);
+    if (rows == NULL)
+        return FALSE;
+    *ret_queue_no = store_rows_count(rows) > 0 ? store_rows_integer(rows, 0, 0) : 0;
     return TRUE;
 }
 

@@ -24,6 +24,9 @@ GPtrArray *delivery_store_head(StoreConnection *connection, const char *partner,
                                GError **error);
 gboolean delivery_store_count(StoreConnection *connection, const char *partner, gint64 *ret_count,
                               GError **error);
+/* The newest row of @room_id that waits for @partner; 0: none does. */
+gboolean delivery_store_newest(StoreConnection *connection, const char *partner,
+                               const char *room_id, gint64 *ret_queue_no, GError **error);
 
 typedef struct {
     char *txn_id;

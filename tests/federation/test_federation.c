@@ -304,6 +304,32 @@ test_both_change_the_same_state_apart(Fixture *fixture, gconstpointer data)
     g_assert_cmpstr(left_now, ==, right_now);
 }
 
+/* Beta's last member leaves while alpha cannot be reached, and comes back by alpha at once: her
+ * join goes on from her leave, though alpha would not have been told of it for an hour. */
+static void
+test_who_comes_back_goes_on_from_what_was_before(Fixture *fixture, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = shared_room(fixture);
+    delivery_set_back_off(fixture->beta->server.delivery, 3000 * 1000, 3600 * 1000);
+    house_leave(fixture->alpha);
+    g_autofree char *leave = house_send(fixture->beta, room_id, BERTA, "m.room.member", BERTA,
+                                        "{\"membership\":\"leave\"}", &error);
+    g_assert_no_error(error);
+    /* the attempt has failed: the next one is due in an hour */
+    g_assert_false(house_join(fixture->beta, room_id, BERTA, "alpha.example", &error));
+    g_clear_error(&error);
+    house_return(fixture->alpha);
+    house_join(fixture->beta, room_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    g_autofree char *sql =
+        g_strdup_printf("SELECT count(*) FROM event WHERE prev_event_ids @> ARRAY['%s'] AND "
+                        "convert_from(json, 'UTF8') LIKE '%%\"membership\":\"join\"%%'",
+                        leave);
+    g_assert_cmpint(test_database_count(fixture->alpha->database, sql), ==, 1);
+    g_assert_cmpint(test_database_count(fixture->beta->database, sql), ==, 1);
+}
+
 static void
 went_back(const char *room_id, gint64 position, const GError *error, gpointer data)
 {
@@ -393,6 +419,7 @@ main(int argc, char **argv)
         {"/federation/gaps", test_gaps_are_filled},
         {"/federation/wide-gaps", test_wide_gaps_are_bridged_by_state},
         {"/federation/apart", test_both_change_the_same_state_apart},
+        {"/federation/back-again", test_who_comes_back_goes_on_from_what_was_before},
         {"/federation/history", test_history_from_before_the_join},
         {"/federation/dropped", test_a_dropped_partner_is_cut},
     };

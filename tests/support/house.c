@@ -257,7 +257,7 @@ house_open(House *house)
                                     server->partners, server->partner_client, &error);
     g_assert_no_error(error);
     server->outgoing = outgoing_new(server->name, server->key, server->pool, server->rooms,
-                                    server->partners, server->partner_client);
+                                    server->partners, server->partner_client, server->delivery);
     server->transactions =
         transactions_new(server->pool, server->rooms, server->partners, server->partner_client);
     server->typing = typing_new(nobody_waits, NULL);
