@@ -56,21 +56,13 @@ store_event(LaneBatch *batch, const RoomEvent *event, const char *reason, gboole
 static void
 store_new_nodes(RoomMemory *memory, LaneBatch *batch)
 {
-    g_autoptr(GPtrArray) nodes = state_trie_take_new_nodes(memory->view->trie);
-    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
-    g_autoptr(GPtrArray) bodies = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    g_autoptr(GPtrArray) nodes = room_view_store_nodes(memory->view, batch);
 
-    if (nodes->len == 0)
-        return;
     for (guint i = 0; i < nodes->len; i++) {
         const StateNode *node = g_ptr_array_index(nodes, i);
 
-        g_ptr_array_add(ids, state_node_id_bytes(&node->id));
-        g_ptr_array_add(bodies, g_bytes_ref(node->body));
         room_memory_add_node(memory, &node->id, node->body);
     }
-    state_store_insert_nodes(batch, memory->info->room_id, (GBytes **)ids->pdata,
-                             (GBytes **)bodies->pdata, nodes->len);
 }
 
 /* ---- the current state, flat ---- */

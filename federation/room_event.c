@@ -270,11 +270,14 @@ load_nodes(gpointer data, const StateNodeId *ids, guint count, GBytes **ret_bodi
         goto failed;
     for (guint i = 0; i < places->len; i++) {
         guint place = g_array_index(places, guint, i);
-        GBytes *body = g_ptr_array_index(found, i);
+        const GPtrArray *forms = g_ptr_array_index(found, i);
+        g_autoptr(GBytes) body =
+            forms != NULL ? state_node_unfold((GBytes **)forms->pdata, forms->len) : NULL;
 
         if (body == NULL) {
             g_set_error(error, STATE_TRIE_ERROR, STATE_TRIE_ERROR_DAMAGED,
-                        "a node of the state of %s is missing", view->info->room_id);
+                        "a node of the state of %s is %s", view->info->room_id,
+                        forms != NULL ? "damaged" : "missing");
             goto failed;
         }
         g_autofree char *hex = state_node_id_hex(&ids[place]);
@@ -288,6 +291,27 @@ failed:
     for (guint i = 0; i < count; i++)
         g_clear_pointer(&ret_bodies[i], g_bytes_unref);
     return FALSE;
+}
+
+GPtrArray *
+room_view_store_nodes(RoomView *view, LaneBatch *batch)
+{
+    GPtrArray *nodes = state_trie_take_new_nodes(view->trie);
+    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    g_autoptr(GPtrArray) base_ids = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    g_autoptr(GPtrArray) forms = g_ptr_array_new();
+
+    for (guint i = 0; i < nodes->len; i++) {
+        const StateNode *node = g_ptr_array_index(nodes, i);
+        gboolean stands = !state_node_id_equal(&node->base, &state_node_empty);
+
+        g_ptr_array_add(ids, state_node_id_bytes(&node->id));
+        g_ptr_array_add(base_ids, stands ? state_node_id_bytes(&node->base) : NULL);
+        g_ptr_array_add(forms, node->form);
+    }
+    state_store_insert_nodes(batch, view->info->room_id, (GBytes **)ids->pdata,
+                             (GBytes **)base_ids->pdata, (GBytes **)forms->pdata, nodes->len);
+    return nodes;
 }
 
 RoomView *

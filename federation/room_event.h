@@ -13,6 +13,7 @@
 #include "federation/room/state_resolution.h"
 #include "federation/room/state_trie.h"
 #include "storage/event_store.h"
+#include "storage/lane.h"
 
 /* ---- one event ---- */
 typedef struct {
@@ -100,6 +101,10 @@ StateEventSource room_view_source(RoomView *view);
 /* One state out of several roots; equal ones count once. New nodes stay in view->trie. */
 gboolean room_view_resolve(RoomView *view, const StateNodeId *roots, guint count,
                            StateNodeId *ret_root, GError **error);
+
+/* Store what view->trie has made: the nodes (StateNode *, owned), which the caller remembers until
+ * @batch is durable. */
+GPtrArray *room_view_store_nodes(RoomView *view, LaneBatch *batch);
 
 GBytes *state_node_id_bytes(const StateNodeId *id);
 gboolean state_node_id_from_bytes(GBytes *bytes, StateNodeId *ret_id);

@@ -4,7 +4,6 @@
 
 enum {
     NODE_INSERT,
-    NODE_FIND,
     NODE_FIND_MANY,
     STATE_SET,
     STATE_REMOVE,
@@ -17,6 +16,9 @@ enum {
     STATE_EVENTS_OF,
 };
 
+/* More than ever come about: what a damaged table can cost. */
+#define HOPS_MAX 1000
+#define ROOM_NO "(SELECT room_no FROM room WHERE room_id = $1)"
 #define ROWS_OF "SELECT type, state_key, event_id FROM room_state WHERE room_id = $1"
 #define EVENTS_OF                                                                                  \
     "SELECT " EVENT_COLUMNS " FROM room_state s JOIN event e"                                      \
@@ -24,15 +26,20 @@ enum {
 
 const StoreStatement state_statements[] = {
     [NODE_INSERT] = {"state_node_insert",
-                     "INSERT INTO state_node (room_id, node_id, body)"
-                     " SELECT $1, node_id, body FROM unnest($2::bytea[], $3::bytea[])"
-                     " AS node (node_id, body) ORDER BY node_id ON CONFLICT DO NOTHING"},
-    [NODE_FIND] = {"state_node_find",
-                   "SELECT body FROM state_node WHERE room_id = $1 AND node_id = $2"},
-    [NODE_FIND_MANY] = {"state_node_find_many",
-                        "SELECT body FROM unnest($2::bytea[]) WITH ORDINALITY AS asked (node_id, n)"
-                        " LEFT JOIN state_node s ON s.room_id = $1 AND s.node_id = asked.node_id"
-                        " ORDER BY n"},
+                     "INSERT INTO state_node (room_no, node_id, base_id, form)"
+                     " SELECT " ROOM_NO ", node_id, base_id, form"
+                     " FROM unnest($2::bytea[], $3::bytea[], $4::bytea[])"
+                     " AS node (node_id, base_id, form) ORDER BY node_id ON CONFLICT DO NOTHING"},
+    [NODE_FIND_MANY] =
+        {"state_node_find_many",
+         "WITH RECURSIVE found (n, hop, base_id, form) AS ("
+         " SELECT n, 0, s.base_id, s.form"
+         " FROM unnest($2::bytea[]) WITH ORDINALITY AS asked (node_id, n)"
+         " JOIN state_node s ON s.room_no = " ROOM_NO " AND s.node_id = asked.node_id"
+         " UNION ALL SELECT n, hop + 1, s.base_id, s.form FROM found"
+         " JOIN state_node s ON s.room_no = " ROOM_NO " AND s.node_id = found.base_id"
+         " WHERE hop < " G_STRINGIFY(HOPS_MAX) ")"
+                                               " SELECT n, form FROM found ORDER BY n, hop"},
     [STATE_SET] =
         {"room_state_set",
          "INSERT INTO room_state (room_id, type, state_key, event_id)"
@@ -62,34 +69,23 @@ const guint state_statement_count = G_N_ELEMENTS(state_statements);
 
 void
 state_store_insert_nodes(LaneBatch *batch, const char *room_id, GBytes *const *node_ids,
-                         GBytes *const *bodies, gsize count)
+                         GBytes *const *base_ids, GBytes *const *forms, gsize count)
 {
     StoreArguments *arguments;
     if (count == 0)
         return;
     arguments = store_arguments("t", room_id);
     store_arguments_bytes_array(arguments, node_ids, count);
-    store_arguments_bytes_array(arguments, bodies, count);
+    store_arguments_bytes_array(arguments, base_ids, count);
+    store_arguments_bytes_array(arguments, forms, count);
     lane_batch_add(batch, &state_statements[NODE_INSERT], arguments);
 }
 
-gboolean
-state_store_find_node(StoreConnection *connection, const char *room_id, GBytes *node_id,
-                      GBytes **ret_body, GError **error)
-{
-    g_autoptr(StoreRows) rows = store_run(connection, &state_statements[NODE_FIND],
-                                          store_arguments("ty", room_id, node_id), error);
-    if (rows == NULL)
-        return FALSE;
-    *ret_body = store_rows_count(rows) > 0 ? store_rows_bytes(rows, 0, 0) : NULL;
-    return TRUE;
-}
-
 static void
-bytes_unref_or_null(gpointer data)
+forms_unref_or_null(gpointer data)
 {
     if (data != NULL)
-        g_bytes_unref(data);
+        g_ptr_array_unref(data);
 }
 
 GPtrArray *
@@ -98,15 +94,20 @@ state_store_find_nodes(StoreConnection *connection, const char *room_id, GBytes 
 {
     StoreArguments *arguments = store_arguments("t", room_id);
     g_autoptr(StoreRows) rows = NULL;
-    GPtrArray *bodies;
+    GPtrArray *nodes;
     store_arguments_bytes_array(arguments, node_ids, count);
     rows = store_run(connection, &state_statements[NODE_FIND_MANY], arguments, error);
     if (rows == NULL)
         return NULL;
-    bodies = g_ptr_array_new_full(store_rows_count(rows), bytes_unref_or_null);
-    for (guint row = 0; row < store_rows_count(rows); row++)
-        g_ptr_array_add(bodies, store_rows_bytes(rows, row, 0));
-    return bodies;
+    nodes = g_ptr_array_new_full((guint)count, forms_unref_or_null);
+    g_ptr_array_set_size(nodes, (gint)count);
+    for (guint row = 0; row < store_rows_count(rows); row++) {
+        gpointer *forms = &nodes->pdata[store_rows_integer(rows, row, 0) - 1];
+        if (*forms == NULL)
+            *forms = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+        g_ptr_array_add(*forms, store_rows_bytes(rows, row, 1));
+    }
+    return nodes;
 }
 
 void

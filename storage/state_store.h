@@ -6,13 +6,13 @@
 #include "storage/lane.h"
 #include "storage/store.h"
 
-/* Nodes are named by their content: one that is there already stays. */
+/* Nodes are named by their content: one that is there already stays. Each is stored as a form that
+ * stands on the node base_ids[i], or, where that is NULL, on nothing. The room's row comes first.
+ */
 void state_store_insert_nodes(LaneBatch *batch, const char *room_id, GBytes *const *node_ids,
-                              GBytes *const *bodies, gsize count);
-/* An absent node is success with *ret_body NULL. */
-gboolean state_store_find_node(StoreConnection *connection, const char *room_id, GBytes *node_id,
-                               GBytes **ret_body, GError **error);
-/* Bodies in the order of @node_ids, NULL elements where absent: GPtrArray of GBytes, owned. */
+                              GBytes *const *base_ids, GBytes *const *forms, gsize count);
+/* In the order of @node_ids: GPtrArray (owned) of GPtrArray of GBytes, a node's own form and those
+ * that it stands on, one after another; NULL elements where absent. */
 GPtrArray *state_store_find_nodes(StoreConnection *connection, const char *room_id,
                                   GBytes *const *node_ids, gsize count, GError **error);
 

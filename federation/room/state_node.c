@@ -7,6 +7,12 @@
 
 #define KIND_LEAF 1
 #define KIND_INNER 2
+#define KIND_LEAF_CHANGE 3
+#define KIND_INNER_CHANGE 4
+#define STEP_GONE 0
+#define STEP_RAW_ID 1
+#define STEP_ID 2
+#define STEP_NEW 3
 #define FLAG_RAW_ID 0x80
 #define RAW_ID_BYTES 32
 
@@ -90,14 +96,20 @@ code_of_type(const char *type)
     return 0;
 }
 
+/* Whether @event_id is 32 raw bytes in disguise. */
+static gboolean
+raw_event_id(const char *event_id, guint8 ret_raw[RAW_ID_BYTES])
+{
+    return identifier_is_hash(event_id, '$') &&
+           unpadded_base64_decode_exact(event_id + 1, BASE64_URL_SAFE, ret_raw, RAW_ID_BYTES);
+}
+
 static void
 put_entry(GByteArray *out, const StateEntry *entry)
 {
     guint8 raw[RAW_ID_BYTES];
     guint8 code = code_of_type(entry->type);
-    gboolean is_raw =
-        identifier_is_hash(entry->event_id, '$') &&
-        unpadded_base64_decode_exact(entry->event_id + 1, BASE64_URL_SAFE, raw, sizeof raw);
+    gboolean is_raw = raw_event_id(entry->event_id, raw);
     guint8 flags = code | (is_raw ? FLAG_RAW_ID : 0);
 
     g_byte_array_append(out, &flags, 1);
@@ -136,6 +148,73 @@ state_node_inner(guint64 count, const StateNodeId children[STATE_FAN_OUT])
     g_byte_array_append(out, map, sizeof map);
     for (guint i = 0; i < STATE_FAN_OUT; i++)
         if (!state_node_id_equal(&children[i], &state_node_empty))
+            g_byte_array_append(out, children[i].bytes, STATE_NODE_ID_BYTES);
+    return g_byte_array_free_to_bytes(out);
+}
+
+static void
+put_step(GByteArray *out, guint place, guint step)
+{
+    put_number(out, (guint64)place << 2 | step);
+}
+
+/* The entry at @place has another event id. */
+static void
+put_other_id(GByteArray *out, guint place, const char *event_id)
+{
+    guint8 raw[RAW_ID_BYTES];
+    gboolean is_raw = raw_event_id(event_id, raw);
+
+    put_step(out, place, is_raw ? STEP_RAW_ID : STEP_ID);
+    if (is_raw)
+        g_byte_array_append(out, raw, sizeof raw);
+    else
+        put_text(out, event_id);
+}
+
+GBytes *
+state_node_leaf_change(const GPtrArray *older, const GPtrArray *entries)
+{
+    GByteArray *out = g_byte_array_new();
+    guint8 kind = KIND_LEAF_CHANGE;
+    guint old = 0, new = 0;
+
+    g_byte_array_append(out, &kind, 1);
+    while (old < older->len || new < entries->len) {
+        int order = old == older->len ? 1
+                    : new == entries->len
+                        ? -1
+                        : state_entry_compare(&older->pdata[old], &entries->pdata[new]);
+        const StateEntry *entry = order >= 0 ? entries->pdata[new] : NULL;
+        if (order < 0) {
+            put_step(out, old, STEP_GONE);
+        } else if (order > 0) {
+            put_step(out, old, STEP_NEW);
+            put_entry(out, entry);
+        } else if (strcmp(((StateEntry *)older->pdata[old])->event_id, entry->event_id) != 0) {
+            put_other_id(out, old, entry->event_id);
+        }
+        old += order <= 0;
+        new += order >= 0;
+    }
+    return g_byte_array_free_to_bytes(out);
+}
+
+GBytes *
+state_node_inner_change(const StateNodeId older[STATE_FAN_OUT], guint64 count,
+                        const StateNodeId children[STATE_FAN_OUT])
+{
+    GByteArray *out = g_byte_array_new();
+    guint8 kind = KIND_INNER_CHANGE, map[2] = {0, 0};
+
+    for (guint i = 0; i < STATE_FAN_OUT; i++)
+        if (!state_node_id_equal(&children[i], &older[i]))
+            map[i / 8] |= (guint8)(1u << i % 8);
+    g_byte_array_append(out, &kind, 1);
+    put_number(out, count);
+    g_byte_array_append(out, map, sizeof map);
+    for (guint i = 0; i < STATE_FAN_OUT; i++)
+        if (!state_node_id_equal(&children[i], &older[i]))
             g_byte_array_append(out, children[i].bytes, STATE_NODE_ID_BYTES);
     return g_byte_array_free_to_bytes(out);
 }
@@ -250,6 +329,79 @@ state_node_view_new(GBytes *body)
                     : reader.bytes[0] == KIND_INNER ? read_inner(&reader, view)
                                                     : FALSE;
     return good && reader.at == reader.length ? g_steal_pointer(&view) : NULL;
+}
+
+/* ---- from what is stored to the body ---- */
+
+/* One step of a leaf's change, done to @entries (owned) @shift places on; FALSE on damage. */
+static gboolean
+read_step(Reader *reader, GPtrArray *entries, gint64 *shift)
+{
+    guint64 number;
+    if (!get_number(reader, &number))
+        return FALSE;
+    guint step = number & 3;
+    gint64 place = (gint64)(number >> 2) + *shift;
+    if (place < 0 || place > entries->len || (place == entries->len && step != STEP_NEW))
+        return FALSE;
+    if (step == STEP_GONE) {
+        g_ptr_array_remove_index(entries, (guint)place);
+        --*shift;
+        return TRUE;
+    }
+    if (step == STEP_NEW) {
+        StateEntry *entry = get_entry(reader);
+        if (entry != NULL)
+            g_ptr_array_insert(entries, (gint)place, entry);
+        ++*shift;
+        return entry != NULL;
+    }
+    g_autofree StateEntry *old = entries->pdata[place];
+    g_autofree char *event_id = get_event_id(reader, step == STEP_RAW_ID);
+    entries->pdata[place] =
+        state_entry_new(old->type, old->state_key, event_id != NULL ? event_id : "");
+    return event_id != NULL;
+}
+
+static gboolean
+change_leaf(Reader *reader, StateNodeView *view)
+{
+    gint64 shift = 0;
+    while (reader->at < reader->length)
+        if (!read_step(reader, view->entries, &shift))
+            return FALSE;
+    view->count = view->entries->len;
+    return TRUE;
+}
+
+/* @form, which is a change, done to @view. */
+static gboolean
+change_view(StateNodeView *view, GBytes *form)
+{
+    Reader reader = {.at = 1};
+    reader.bytes = g_bytes_get_data(form, &reader.length);
+    if (reader.length < 1)
+        return FALSE;
+    if (reader.bytes[0] == KIND_LEAF_CHANGE && view->is_leaf)
+        return change_leaf(&reader, view);
+    return reader.bytes[0] == KIND_INNER_CHANGE && !view->is_leaf &&
+           get_number(&reader, &view->count) && read_inner(&reader, view) &&
+           reader.at == reader.length;
+}
+
+GBytes *
+state_node_unfold(GBytes *const *forms, guint count)
+{
+    if (count == 1)
+        return g_bytes_ref(forms[0]);
+    g_autoptr(StateNodeView) view = count > 0 ? state_node_view_new(forms[count - 1]) : NULL;
+    for (guint i = count - 1; view != NULL && i > 0; i--)
+        if (!change_view(view, forms[i - 1]))
+            return NULL;
+    if (view == NULL)
+        return NULL;
+    return view->is_leaf ? state_node_leaf(view->entries)
+                         : state_node_inner(view->count, view->children);
 }
 
 void

@@ -12,11 +12,14 @@ const StateNodeId state_node_empty;
 
 /* A state of at most so many entries is one node; below the root, nodes split sooner, so that a
  * change rewrites little. */
-#define ROOT_LEAF_MAX 16
-#define LEAF_MAX 8
+#define ROOT_LEAF_MAX 32
+#define LEAF_MAX 16
 #define FAN_OUT STATE_FAN_OUT
 #define LEVELS                                                                                     \
     (2 * STATE_HASH_BYTES) /* a hash has so many nibbles; the last leaf takes any number */
+
+/* About one node in so many is stored whole; a node that stands on others is read with them. */
+#define WHOLE_ONE_IN 16
 
 struct StateTrie {
     guint8 seed[STATE_SEED_BYTES];
@@ -50,6 +53,7 @@ node_free(gpointer data)
 {
     StateNode *node = data;
     g_bytes_unref(node->body);
+    g_bytes_unref(node->form);
     g_free(node);
 }
 
@@ -116,17 +120,27 @@ nibble(const guint8 *hash, guint level)
     return level % 2 == 0 ? hash[level / 2] >> 4 : hash[level / 2] & 15;
 }
 
+/* Keep the new node with @body, and if that is cheaper store it as @change (or NULL) from @base. */
 static StateNodeId
-store_body(StateTrie *trie, GBytes *body)
+store_body(StateTrie *trie, GBytes *body, const StateNodeId *base, GBytes *change)
 {
     gsize length = 0;
     const guint8 *bytes = g_bytes_get_data(body, &length);
     StateNode *node = g_new0(StateNode, 1);
     crypto_generichash(node->id.bytes, STATE_NODE_ID_BYTES, bytes, length, trie->seed,
                        STATE_SEED_BYTES);
-    node->body = g_bytes_ref(body);
     StateNodeId id = node->id;
-    g_hash_table_replace(trie->pending, &node->id, node);
+    gboolean is_whole = change == NULL || id.bytes[STATE_NODE_ID_BYTES - 1] % WHOLE_ONE_IN == 0 ||
+                        2 * (g_bytes_get_size(change) + STATE_NODE_ID_BYTES) > length;
+    node->body = g_bytes_ref(body);
+    node->base = is_whole ? state_node_empty : *base;
+    node->form = g_bytes_ref(is_whole ? body : change);
+    /* Nothing has changed, or it came to be another way: what is there first stays. */
+    if ((change != NULL && state_node_id_equal(&id, base)) ||
+        g_hash_table_contains(trie->pending, &id))
+        node_free(node);
+    else
+        g_hash_table_insert(trie->pending, &node->id, node);
     return id;
 }
 
@@ -333,27 +347,30 @@ part_by_nibble(const GPtrArray *entries, guint level, GPtrArray *parts[FAN_OUT])
     }
 }
 
-/* The node for exactly these entries (borrowed, hashed) at @level.  At most LEVELS deep. */
+/* The node for exactly these entries (borrowed, hashed) at @level.  At most LEVELS deep.
+ * @older: the entries of the leaf @base that it takes the place of, or NULL. */
 static StateNodeId
-build_node(StateTrie *trie, GPtrArray *entries, guint level)
+build_node(StateTrie *trie, GPtrArray *entries, guint level, const StateNodeId *base,
+           const GPtrArray *older)
 {
-    g_autoptr(GBytes) body = NULL;
+    g_autoptr(GBytes) body = NULL, change = NULL;
     if (entries->len == 0)
         return state_node_empty;
     if (entries->len <= leaf_max(level)) {
         g_ptr_array_sort(entries, state_entry_compare);
         body = state_node_leaf(entries);
-        return store_body(trie, body);
+        change = older != NULL ? state_node_leaf_change(older, entries) : NULL;
+        return store_body(trie, body, base, change);
     }
     GPtrArray *parts[FAN_OUT];
     StateNodeId children[FAN_OUT];
     part_by_nibble(entries, level, parts);
     for (guint i = 0; i < FAN_OUT; i++) {
-        children[i] = build_node(trie, parts[i], level + 1);
+        children[i] = build_node(trie, parts[i], level + 1, NULL, NULL);
         g_ptr_array_unref(parts[i]);
     }
     body = state_node_inner(entries->len, children);
-    return store_body(trie, body);
+    return store_body(trie, body, NULL, NULL);
 }
 
 /* A change with its hash: event_id NULL takes the entry away. */
@@ -420,14 +437,17 @@ static gboolean
 change_subtree(StateTrie *trie, const StateNodeId *id, guint level, GPtrArray *changes,
                Subtree *ret_before, Subtree *ret_after, GError **error);
 
+/* @view is that of node @id, and changed on the way. */
 static gboolean
-change_inner(StateTrie *trie, StateNodeView *view, guint level, GPtrArray *changes,
-             Subtree *ret_after, GError **error)
+change_inner(StateTrie *trie, const StateNodeId *id, StateNodeView *view, guint level,
+             GPtrArray *changes, Subtree *ret_after, GError **error)
 {
     GPtrArray *parts[FAN_OUT];
+    StateNodeId older[FAN_OUT];
     guint64 count = view->count;
     gboolean good = TRUE;
 
+    memcpy(older, view->children, sizeof older);
     part_by_nibble(changes, level, parts);
     for (guint i = 0; i < FAN_OUT; i++) {
         Subtree before = {state_node_empty, 0}, after = before;
@@ -444,13 +464,14 @@ change_inner(StateTrie *trie, StateNodeView *view, guint level, GPtrArray *chang
     ret_after->count = count;
     if (count > leaf_max(level)) {
         g_autoptr(GBytes) body = state_node_inner(count, view->children);
-        ret_after->id = store_body(trie, body);
+        g_autoptr(GBytes) change = state_node_inner_change(older, count, view->children);
+        ret_after->id = store_body(trie, body, id, change);
         return TRUE;
     }
     g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func(g_free);
     if (!gather_entries(trie, view->children, entries, error))
         return FALSE;
-    ret_after->id = build_node(trie, entries, level);
+    ret_after->id = build_node(trie, entries, level, NULL, NULL);
     return TRUE;
 }
 
@@ -468,12 +489,12 @@ change_subtree(StateTrie *trie, const StateNodeId *id, guint level, GPtrArray *c
             return FALSE;
         ret_before->count = view->count;
         if (!view->is_leaf)
-            return change_inner(trie, view, level, changes, ret_after, error);
+            return change_inner(trie, id, view, level, changes, ret_after, error);
         hash_entries(trie, view->entries);
     }
     g_autoptr(GPtrArray) entries = apply_changes(view != NULL ? view->entries : none, changes);
     ret_after->count = entries->len;
-    ret_after->id = build_node(trie, entries, level);
+    ret_after->id = build_node(trie, entries, level, id, view != NULL ? view->entries : NULL);
     return TRUE;
 }
 

@@ -66,14 +66,27 @@ typedef struct {
 gboolean state_trie_change(StateTrie *trie, const StateNodeId *root, const StateChange *changes,
                            guint count, StateNodeId *ret_root, GError **error);
 
-/* The nodes made since the last call: StateNode *, freed with the array.  They can still be
- * read through @trie afterwards only by its load callback. A node that only an intermediate state
- * used is among them; storing it does no harm. */
+/* A node, and the form in which it is to be stored: its body, or how that differs from the body of
+ * node @base, which is stored already or comes along. Which of the two is decided by the id, about
+ * one node in sixteen being whole, so that whoever stores a node chooses the same. Of two stored
+ * forms of one node either will do; the one that is there first must stay, for then no node can
+ * come to stand on itself. */
 typedef struct {
     StateNodeId id;
     GBytes *body;
+    StateNodeId base; /* state_node_empty: @form is the body */
+    GBytes *form;
 } StateNode;
+
+/* The nodes made since the last call: StateNode *, freed with the array.  They can still be
+ * read through @trie afterwards only by its load callback. A node that only an intermediate state
+ * used is among them; storing it does no harm. */
 GPtrArray *state_trie_take_new_nodes(StateTrie *trie);
+
+/* The body (owned by the caller) of a stored node: @forms are its own form, that of its base, and
+ * so on down to a body. NULL if they do not fit together. That the body has the right id
+ * is checked by the trie that loads it. */
+GBytes *state_node_unfold(GBytes *const *forms, guint count);
 
 /* Each entry, in no order that means anything.  Return FALSE to stop early (which is success). */
 typedef gboolean (*StateEntryFunc)(const char *type, const char *state_key, const char *event_id,
@@ -96,5 +109,6 @@ typedef struct {
 GPtrArray *state_trie_difference(StateTrie *trie, const StateNodeId *old_root,
                                  const StateNodeId *new_root, GError **error);
 
-/* The node ids that @body of a node refers to (for mark and sweep): StateNodeId entries. */
+/* The node ids that @body of a node refers to: StateNodeId entries. Mark and sweep follows them,
+ * and each stored node's base. */
 GArray *state_node_children(GBytes *body, GError **error);

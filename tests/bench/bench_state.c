@@ -14,7 +14,6 @@
 #include "storage/lane.h"
 #include "storage/migrate.h"
 #include "storage/room_store.h"
-#include "storage/state_store.h"
 
 #define RING_BYTES (1 << 20)
 #define CACHE_BYTES (1 << 20)
@@ -29,30 +28,21 @@ typedef struct {
 } Bench;
 
 typedef struct {
-    RoomInfo *info;
+    RoomView *view;
     gboolean is_new;
-    GPtrArray *nodes; /* StateNode */
 } Snapshot;
 
 static gboolean
 apply(LaneBatch *batch, gpointer data, GError **error)
 {
     const Snapshot *snapshot = data;
-    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
-    g_autoptr(GPtrArray) bodies = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
-    const RoomInfo *info = snapshot->info;
+    const RoomInfo *info = snapshot->view->info;
 
     if (snapshot->is_new) {
         g_autoptr(GBytes) seed_bytes = g_bytes_new_static(seed, sizeof seed);
         room_store_insert(batch, info->room_id, info->version->id, seed_bytes, 0);
     }
-    for (guint i = 0; i < snapshot->nodes->len; i++) {
-        const StateNode *node = g_ptr_array_index(snapshot->nodes, i);
-        g_ptr_array_add(ids, state_node_id_bytes(&node->id));
-        g_ptr_array_add(bodies, g_bytes_ref(node->body));
-    }
-    state_store_insert_nodes(batch, info->room_id, (GBytes **)ids->pdata, (GBytes **)bodies->pdata,
-                             ids->len);
+    g_ptr_array_unref(room_view_store_nodes(snapshot->view, batch));
     return TRUE;
 }
 
@@ -63,14 +53,11 @@ store_change(Bench *bench, RoomInfo *info, StateNodeId *root, const cJSON *tripl
                           cJSON_GetStringValue(triple->child->next),
                           cJSON_GetStringValue(triple->child->next->next)};
     g_autoptr(RoomView) view = room_view_new(bench->reader, NULL, info);
-    g_autoptr(GPtrArray) nodes = NULL;
-    Snapshot snapshot = {info, state_node_id_equal(root, &state_node_empty), NULL};
+    Snapshot snapshot = {view, state_node_id_equal(root, &state_node_empty)};
     GError *error = NULL;
 
-    if (!state_trie_change(view->trie, root, &change, 1, root, &error))
-        g_error("%s", error->message);
-    snapshot.nodes = nodes = state_trie_take_new_nodes(view->trie);
-    if (!lane_submit_and_wait(bench->lane, apply, &snapshot, NULL, &error))
+    if (!state_trie_change(view->trie, root, &change, 1, root, &error) ||
+        !lane_submit_and_wait(bench->lane, apply, &snapshot, NULL, &error))
         g_error("%s", error->message);
 }
 

@@ -6,11 +6,19 @@
 #include "identity/seeded_hash.h"
 #include "identity/unpadded_base64.h"
 
-/* Where nodes are stored, as a database would: by id, for ever. */
+/* One stored node. */
 typedef struct {
-    GHashTable *nodes; /* hex id -> GBytes */
+    StateNodeId base;
+    GBytes *form;
+} Stored;
+
+/* Where nodes are stored, as a database would: by id, for ever; what is there first stays. */
+typedef struct {
+    GHashTable *nodes; /* hex id -> Stored */
     guint loads;       /* calls */
     guint nodes_read;
+    guint forms_read;
+    guint forms_max; /* the most that one node took */
     gsize bytes_written;
     guint nodes_written;
 } Shelf;
@@ -24,6 +32,49 @@ hex_of(const StateNodeId *id)
     return sodium_bin2hex(hex, 2 * STATE_NODE_ID_BYTES + 1, id->bytes, sizeof id->bytes);
 }
 
+static void
+stored_free(gpointer data)
+{
+    Stored *stored = data;
+    g_bytes_unref(stored->form);
+    g_free(stored);
+}
+
+static const Stored *
+shelf_find(const Shelf *shelf, const StateNodeId *id)
+{
+    g_autofree char *hex = hex_of(id);
+    return g_hash_table_lookup(shelf->nodes, hex);
+}
+
+static void
+shelf_put(Shelf *shelf, const StateNodeId *id, const StateNodeId *base, GBytes *form)
+{
+    Stored *stored = g_new0(Stored, 1);
+    stored->base = *base;
+    stored->form = g_bytes_ref(form);
+    g_hash_table_replace(shelf->nodes, hex_of(id), stored);
+}
+
+/* The body of one node, out of all the forms that it stands on; NULL if it or one of them is not
+ * there, or they do not fit. */
+static GBytes *
+shelf_body(Shelf *shelf, const StateNodeId *id)
+{
+    g_autoptr(GPtrArray) forms = g_ptr_array_new();
+    const Stored *stored;
+    do {
+        stored = shelf_find(shelf, id);
+        if (stored == NULL)
+            return NULL;
+        g_ptr_array_add(forms, stored->form);
+        id = &stored->base;
+    } while (!state_node_id_equal(id, &state_node_empty));
+    shelf->forms_read += forms->len;
+    shelf->forms_max = MAX(shelf->forms_max, forms->len);
+    return state_node_unfold((GBytes **)forms->pdata, forms->len);
+}
+
 static gboolean
 shelf_load(gpointer data, const StateNodeId *ids, guint count, GBytes **ret_bodies, GError **error)
 {
@@ -33,13 +84,13 @@ shelf_load(gpointer data, const StateNodeId *ids, guint count, GBytes **ret_bodi
     g_assert_cmpuint(count, >=, 1);
     g_assert_cmpuint(count, <=, STATE_LOAD_MAX);
     for (guint i = 0; i < count; i++) {
-        g_autofree char *hex = hex_of(&ids[i]);
-        GBytes *body = g_hash_table_lookup(shelf->nodes, hex);
-        if (body == NULL) {
-            g_set_error(error, STATE_TRIE_ERROR, STATE_TRIE_ERROR_DAMAGED, "no node %s", hex);
-            return FALSE;
-        }
-        ret_bodies[i] = g_bytes_ref(body);
+        ret_bodies[i] = shelf_body(shelf, &ids[i]);
+        if (ret_bodies[i] != NULL)
+            continue;
+        g_set_error_literal(error, STATE_TRIE_ERROR, STATE_TRIE_ERROR_DAMAGED, "no node");
+        while (i > 0)
+            g_bytes_unref(ret_bodies[--i]);
+        return FALSE;
     }
     return TRUE;
 }
@@ -51,8 +102,9 @@ shelf_store(Shelf *shelf, StateTrie *trie)
     for (guint i = 0; i < nodes->len; i++) {
         const StateNode *node = nodes->pdata[i];
         shelf->nodes_written++;
-        shelf->bytes_written += g_bytes_get_size(node->body);
-        g_hash_table_replace(shelf->nodes, hex_of(&node->id), g_bytes_ref(node->body));
+        shelf->bytes_written += g_bytes_get_size(node->form);
+        if (shelf_find(shelf, &node->id) == NULL)
+            shelf_put(shelf, &node->id, &node->base, node->form);
     }
 }
 
@@ -60,8 +112,7 @@ static void
 shelf_init(Shelf *shelf)
 {
     memset(shelf, 0, sizeof *shelf);
-    shelf->nodes =
-        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
+    shelf->nodes = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, stored_free);
 }
 
 static char *
@@ -410,6 +461,42 @@ test_large_states_are_shared(void)
     g_hash_table_unref(shelf.nodes);
 }
 
+/* Each byte of node @id's stored form changed, then the last one missing, then all of it: no
+ * answer that is wrong. */
+static void
+check_damage(Shelf *shelf, StateTrie *trie, const StateNodeId *id)
+{
+    const Stored *stored = shelf_find(shelf, id);
+    g_autoptr(GBytes) good = g_bytes_ref(stored->form);
+    StateNodeId base = stored->base, other;
+    StateChange change = {"a", "", "$a"};
+    GError *error = NULL;
+    gsize length = 0;
+    const guint8 *bytes = g_bytes_get_data(good, &length);
+
+    for (gsize i = 0; i <= length; i++) {
+        g_autofree guint8 *copy = g_memdup2(bytes, length);
+        g_autoptr(GBytes) bad = NULL;
+        char *event_id = NULL;
+        if (i < length)
+            copy[i] ^= 0x41;
+        bad = g_bytes_new(copy, i < length ? length : length - 1);
+        shelf_put(shelf, id, &base, bad);
+        g_assert_false(
+            state_trie_find(trie, id, "m.room.member", "@user1:one.example", &event_id, &error));
+        g_assert_error(error, STATE_TRIE_ERROR, STATE_TRIE_ERROR_DAMAGED);
+        g_clear_error(&error);
+    }
+    g_autofree char *hex = hex_of(id);
+    g_hash_table_remove(shelf->nodes, hex);
+    g_assert_false(state_trie_change(trie, id, &change, 1, &other, &error));
+    g_clear_error(&error);
+    g_assert_null(state_trie_difference(trie, &state_node_empty, id, &error));
+    g_clear_error(&error);
+    shelf_put(shelf, id, &base, good);
+    g_assert_true(state_trie_change(trie, id, &change, 1, &other, &error));
+}
+
 static void
 test_damage_is_noticed(void)
 {
@@ -417,35 +504,19 @@ test_damage_is_noticed(void)
     shelf_init(&shelf);
     g_autoptr(StateTrie) trie = state_trie_new(seed, shelf_load, &shelf);
     StateNodeId root = state_node_empty;
-    for (guint i = 0; i < 40; i++)
-        root = with_member(trie, root, i, i);
-    shelf_store(&shelf, trie);
-
-    g_autofree char *hex = hex_of(&root);
-    GBytes *good = g_bytes_ref(g_hash_table_lookup(shelf.nodes, hex));
-    gsize length = 0;
-    const guint8 *bytes = g_bytes_get_data(good, &length);
-    for (gsize i = 0; i <= length; i++) { /* each byte changed, then the last one missing */
-        g_autofree guint8 *copy = g_memdup2(bytes, length);
-        GError *error = NULL;
-        char *event_id = NULL;
-        if (i < length)
-            copy[i] ^= 0x41;
-        g_hash_table_replace(shelf.nodes, g_strdup(hex),
-                             g_bytes_new(copy, i < length ? length : length - 1));
-        g_assert_false(
-            state_trie_find(trie, &root, "m.room.member", "@user1:one.example", &event_id, &error));
-        g_assert_error(error, STATE_TRIE_ERROR, STATE_TRIE_ERROR_DAMAGED);
-        g_clear_error(&error);
+    guint seen[5] = {0}; /* by the kind of a form */
+    for (guint i = 0; i < 120; i++) {
+        root = with_member(trie, root, i % 60, i);
+        shelf_store(&shelf, trie);
+        guint kind = *(const guint8 *)g_bytes_get_data(shelf_find(&shelf, &root)->form, NULL);
+        g_assert_cmpuint(kind, <, G_N_ELEMENTS(seen));
+        if (seen[kind]++ == 2)
+            check_damage(&shelf, trie, &root);
     }
-    g_hash_table_remove(shelf.nodes, hex);
+    for (guint kind = 1; kind < G_N_ELEMENTS(seen); kind++)
+        g_assert_cmpuint(seen[kind], >, 2);
+    g_autoptr(GBytes) good = shelf_body(&shelf, &root);
     GError *error = NULL;
-    StateNodeId other;
-    StateChange change = {"a", "", "$a"};
-    g_assert_false(state_trie_change(trie, &root, &change, 1, &other, &error));
-    g_clear_error(&error);
-    g_assert_null(state_trie_difference(trie, &state_node_empty, &root, &error));
-    g_clear_error(&error);
 
     /* Bodies that are no node. */
     static const char *const bodies[] = {
@@ -459,7 +530,89 @@ test_damage_is_noticed(void)
     }
     g_autoptr(GArray) children = state_node_children(good, NULL);
     g_assert_cmpuint(children->len, >, 1);
-    g_bytes_unref(good);
+
+    /* Forms that do not fit what they stand on: a leaf of one entry, ("", "") -> "x". */
+    g_autoptr(GBytes) leaf = g_bytes_new("\1\1\0\0\0\1x", 7);
+    static const struct {
+        const char *bytes;
+        gsize length;
+        gboolean fits;
+    } forms[] = {
+        {"\3", 1, TRUE},
+        {"\3\0", 2, TRUE},
+        {"\3\2\1y", 4, TRUE},
+        {"\3\7\0\1a\0\1y", 8, TRUE},
+        {"", 0, FALSE},
+        {"\3\4", 2, FALSE},
+        {"\3\2\1", 3, FALSE},
+        {"\3\2\377\377", 4, FALSE},
+        {"\3\1y", 3, FALSE},
+        {"\3\0\0", 3, FALSE},
+        {"\3\3\0", 3, FALSE},
+        {"\4\1\0\0", 4, FALSE},
+        {"\1\1\0\0\0\1x", 7, FALSE},
+        {"\5", 1, FALSE},
+        {"\3\377\377\377\377\377\377\377\377\377", 10, FALSE},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(forms); i++) {
+        g_autoptr(GBytes) form = g_bytes_new(forms[i].bytes, forms[i].length);
+        GBytes *both[] = {form, leaf};
+        g_autoptr(GBytes) body = state_node_unfold(both, 2);
+        g_test_message("form %u", i);
+        g_assert_cmpint(body != NULL, ==, forms[i].fits);
+    }
+    g_assert_null(state_node_unfold(NULL, 0));
+    g_hash_table_unref(shelf.nodes);
+}
+
+/* What is stored for a change is small, and does not stand on so many others that reading is slow;
+ * a state that comes back is what it was, whatever stood on it meanwhile. */
+static void
+test_changes_are_stored_as_changes(void)
+{
+    enum {
+        SIZE = 100,
+        CHANGES = 1500
+    };
+    Shelf shelf;
+    shelf_init(&shelf);
+    g_autoptr(StateTrie) trie = state_trie_new(seed, shelf_load, &shelf);
+    StateNodeId roots[CHANGES], root = state_node_empty;
+    for (guint i = 0; i < SIZE; i++)
+        root = with_member(trie, root, i, i);
+    shelf_store(&shelf, trie);
+    shelf.bytes_written = 0;
+    for (guint i = 0; i < CHANGES; i++) {
+        roots[i] = root;
+        root = with_member(trie, root, i * 7 % SIZE, i + SIZE);
+        shelf_store(&shelf, trie);
+    }
+    g_test_message("bytes a change: %" G_GSIZE_FORMAT, shelf.bytes_written / CHANGES);
+    g_assert_cmpuint(shelf.bytes_written / CHANGES, <, 160);
+
+    shelf.nodes_read = shelf.forms_read = shelf.forms_max = 0;
+    for (guint i = 0; i < CHANGES; i++)
+        g_assert_cmpuint(count_of(trie, &roots[i]), ==, SIZE);
+    g_test_message("forms a node: %.1f, at most %u", (double)shelf.forms_read / shelf.nodes_read,
+                   shelf.forms_max);
+    g_assert_cmpuint(shelf.forms_read, <, 30 * shelf.nodes_read);
+    g_assert_cmpuint(shelf.forms_max, <, 300);
+
+    /* There and back again, over what another process may have stored meanwhile. */
+    StateNodeId there = roots[5], back;
+    for (guint i = 0; i < 100; i++) {
+        g_autoptr(StateTrie) other = state_trie_new(seed, shelf_load, &shelf);
+        back = with_member(other, there, 3, 100000 + i % 2);
+        if (i % 3 == 0)
+            shelf_store(&shelf, other);
+        back = with_member(i % 2 == 0 ? other : trie, there, 3, 3);
+        there = with_member(trie, back, 3, 100000 + (i + 1) % 2);
+        shelf_store(&shelf, trie);
+        shelf_store(&shelf, other);
+    }
+    for (guint i = 0; i < CHANGES; i++)
+        g_assert_cmpuint(count_of(trie, &roots[i]), ==, SIZE);
+    g_assert_cmpuint(count_of(trie, &there), ==, SIZE);
     g_hash_table_unref(shelf.nodes);
 }
 
@@ -474,6 +627,7 @@ main(int argc, char **argv)
     g_test_add_func("/state-trie/equal-roots", test_equal_states_have_equal_roots);
     g_test_add_func("/state-trie/random", test_random_states_agree_with_a_plain_map);
     g_test_add_func("/state-trie/large", test_large_states_are_shared);
+    g_test_add_func("/state-trie/stored-forms", test_changes_are_stored_as_changes);
     g_test_add_func("/state-trie/damage", test_damage_is_noticed);
     return g_test_run();
 }

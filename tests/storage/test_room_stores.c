@@ -306,9 +306,11 @@ static void
 write_state(LaneBatch *batch)
 {
     g_autoptr(GBytes) id_a = g_bytes_new("aaaaaaaaaaaaaaaa", 16), id_b = g_bytes_new("b", 1);
-    g_autoptr(GBytes) body_a = g_bytes_new("\0body", 5), body_b = g_bytes_new("", 0);
-    GBytes *ids[] = {id_b, id_a, id_b}, *bodies[] = {body_b, body_a, body_b};
-    state_store_insert_nodes(batch, ROOM, ids, bodies, 3);
+    g_autoptr(GBytes) id_c = g_bytes_new("c", 1), form_c = g_bytes_new("change", 6);
+    g_autoptr(GBytes) form_a = g_bytes_new("\0body", 5), form_b = g_bytes_new("", 0);
+    GBytes *ids[] = {id_b, id_a, id_c, id_b}, *forms[] = {form_b, form_a, form_c, form_b};
+    GBytes *bases[] = {id_a, NULL, id_b, id_c}; /* whoever is second does not count */
+    state_store_insert_nodes(batch, ROOM, ids, bases, forms, 4);
     state_store_set(batch, ROOM, IDS("m.room.power_levels", "m.room.create", "m.room.member"),
                     IDS("", "", "@a:alpha.example"), IDS("$old", "$create", "$join"), 3);
     state_store_set(batch, ROOM, IDS("m.room.power_levels", "m.room.topic"), IDS("", ""),
@@ -316,28 +318,40 @@ write_state(LaneBatch *batch)
     state_store_remove(batch, ROOM, IDS("m.room.topic", "m.room.absent"), IDS("", ""), 2);
 }
 
+/* The last form is node a's, "\0body"; the others have no zero byte. */
+static void
+check_forms(const GPtrArray *forms, const char *const *expected, guint count)
+{
+    g_assert_cmpuint(forms->len, ==, count);
+    for (guint i = 0; i < count; i++) {
+        gsize length = 0, expected_length = i + 1 == count ? 5 : strlen(expected[i]);
+        const void *form = g_bytes_get_data(g_ptr_array_index(forms, i), &length);
+        g_assert_cmpmem(form, length, expected[i], expected_length);
+    }
+}
+
 static void
 test_state_is_set_and_removed(Fixture *fixture, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) id_a = g_bytes_new("aaaaaaaaaaaaaaaa", 16), absent = g_bytes_new("x", 1);
-    g_autoptr(GBytes) id_b = g_bytes_new("b", 1), body = NULL, none = NULL;
-    GBytes *ids[] = {absent, id_b, id_a};
-    g_autoptr(GPtrArray) bodies = NULL, all = NULL, one = NULL, members = NULL, events = NULL,
-                         few = NULL;
+    g_autoptr(GBytes) id_c = g_bytes_new("c", 1);
+    GBytes *ids[] = {absent, id_c, id_a};
+    g_autoptr(GPtrArray) nodes = NULL, others = NULL, all = NULL, one = NULL, members = NULL,
+                         events = NULL, few = NULL;
 
     write_now(fixture, write_graph);
     write_now(fixture, write_state);
     write_now(fixture, write_state); /* the same again changes nothing */
-    g_assert_true(state_store_find_node(fixture->connection, ROOM, id_a, &body, &error));
-    g_assert_cmpuint(g_bytes_get_size(body), ==, 5);
-    g_assert_true(state_store_find_node(fixture->connection, "!other", id_a, &none, &error));
-    g_assert_null(none);
-    bodies = state_store_find_nodes(fixture->connection, ROOM, ids, 3, &error);
-    g_assert_cmpuint(bodies->len, ==, 3);
-    g_assert_null(g_ptr_array_index(bodies, 0));
-    g_assert_cmpuint(g_bytes_get_size(g_ptr_array_index(bodies, 1)), ==, 0);
-    g_assert_true(g_bytes_equal(g_ptr_array_index(bodies, 2), body));
+    nodes = state_store_find_nodes(fixture->connection, ROOM, ids, 3, &error);
+    g_assert_cmpuint(nodes->len, ==, 3);
+    g_assert_null(g_ptr_array_index(nodes, 0));
+    check_forms(g_ptr_array_index(nodes, 1), (const char *[]){"change", "", "\0body"}, 3);
+    check_forms(g_ptr_array_index(nodes, 2), (const char *[]){"\0body"}, 1);
+    others = state_store_find_nodes(fixture->connection, "!other", ids, 3, &error);
+    g_assert_cmpuint(others->len, ==, 3);
+    for (guint i = 0; i < others->len; i++)
+        g_assert_null(g_ptr_array_index(others, i));
 
     all = state_store_rows(fixture->connection, ROOM, NULL, NULL, &error);
     g_assert_cmpuint(all->len, ==, 3);
