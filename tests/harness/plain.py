@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import tempfile
+import unittest
 from collections import namedtuple
 from pathlib import Path
 
@@ -156,6 +157,23 @@ class PlainServer:
             "identifier": {"type": "m.id.user", "user": person.user_id},
         }  # fmt: skip
         return self._session("login", body | ({"device_id": device_id} if device_id else {}))
+
+
+class ThreePeople(unittest.TestCase):
+    """One server for the tests of a class, with anna, berta and carl."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = PlainServer().start()
+        cls.addClassCleanup(cls.server.__exit__)
+        cls.anna, cls.berta, cls.carl = (cls.server.register(name) for name in ("anna", "berta", "carl"))
+
+    def hall(self, *members, **options):
+        """A new room of anna's with @members joined."""
+        room_id = self.anna.create_room(invite=[person.user_id for person in members], **options)
+        for person in members:
+            person.join(room_id)
+        return room_id
 
 
 def at_once(*calls):

@@ -1,16 +1,12 @@
 """What clients keep with the server and tell each other beside events: account data, tags, filters, push rules,
 receipts, markers, typing; on one server and across two."""
 
-import tempfile
 import threading
 import time
-import unittest
-from pathlib import Path
 
 from harness import tap
-from harness.matrix import Refused, quote
-from harness.open_servers import OpenServer
-from harness.postgres import Given
+from harness.matrix import quote
+from harness.two_servers import TwoServers
 
 
 def joined(answer, room_id):
@@ -25,31 +21,12 @@ def global_data(answer):
     return {event["type"]: event["content"] for event in answer.get("account_data", {}).get("events", [])}
 
 
-class ClientData(unittest.TestCase):
+class ClientData(TwoServers):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="chancery-test-", dir="/tmp")
-        home = Path(cls.folder.name)
-        cls.cluster = Given()
-        cls.north = OpenServer("north.example", home / "north", cls.cluster, home / "pki")
-        cls.south = OpenServer("south.example", home / "south", cls.cluster, home / "pki")
-        cls.north.start([cls.south])
-        cls.south.start([cls.north])
+        super().setUpClass()
         cls.nora, cls.nils = cls.north.register("nora"), cls.north.register("nils")
         cls.sara = cls.south.register("sara")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.north.stop()
-        cls.south.stop()
-        cls.cluster.drop_all()
-        cls.folder.cleanup()
-
-    def refused(self, status, errcode, act, *arguments, **options):
-        with self.assertRaises(Refused) as caught:
-            act(*arguments, **options)
-        self.assertEqual((caught.exception.status, caught.exception.errcode), (status, errcode))
-        self.assertTrue(caught.exception.body["error"])
 
     def own(self, client, rest):
         return f"user/{quote(client.user_id)}/{rest}"

@@ -1,26 +1,13 @@
 """What people see of a room: by its history visibility, after redactions, and by repeated requests."""
 
 import json
-import unittest
 
 from harness import tap
 from harness.matrix import Refused, quote
-from harness.plain import Parked, PlainServer, at_once
+from harness.plain import Parked, ThreePeople, at_once
 
 
-class Rooms(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = PlainServer().start()
-        cls.addClassCleanup(cls.server.__exit__)
-        cls.anna, cls.berta, cls.carl = (cls.server.register(name) for name in ("anna", "berta", "carl"))
-
-    def hall(self, *members, **options):
-        room_id = self.anna.create_room(invite=[person.user_id for person in members], **options)
-        for person in members:
-            person.join(room_id)
-        return room_id
-
+class Rooms(ThreePeople):
     def may_read(self, person, room_id, event_id):
         """Whether /event, /context and /messages show it; they must agree."""
         seen = set()

@@ -2,11 +2,10 @@
 
 import concurrent.futures
 import json
-import unittest
 
 from harness import tap
 from harness.matrix import Refused, quote
-from harness.plain import Parked, PlainServer, at_once
+from harness.plain import Parked, ThreePeople, at_once
 
 
 def joined(answer, room_id):
@@ -24,20 +23,7 @@ def state_of(section, event_type, state_key=""):
     return None
 
 
-class Sync(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = PlainServer().start()
-        cls.addClassCleanup(cls.server.__exit__)
-        cls.anna, cls.berta, cls.carl = (cls.server.register(name) for name in ("anna", "berta", "carl"))
-
-    def hall(self, *members, **options):
-        """A new room of anna's with @members joined."""
-        room_id = self.anna.create_room(invite=[person.user_id for person in members], **options)
-        for person in members:
-            person.join(room_id)
-        return room_id
-
+class Sync(ThreePeople):
     # ---- what comes, and in which order ----
 
     def test_initial(self):

@@ -1,41 +1,23 @@
 """End-to-end keys and to-device messages between two servers."""
 
-import tempfile
-import unittest
-from pathlib import Path
-
 from harness import tap
 from harness.matrix import Client
-from harness.open_servers import OpenServer
-from harness.postgres import Given
 from harness.processes import wait_until
 from harness.signing import CrossSigning, Device
+from harness.two_servers import TwoServers
 
 SIGNED = "signed_curve25519"
 
 
-class Across(unittest.TestCase):
+class Across(TwoServers):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="chancery-test-", dir="/tmp")
-        home = Path(cls.folder.name)
-        cls.cluster = Given()
-        cls.north = OpenServer("north.example", home / "north", cls.cluster, home / "pki")
-        cls.south = OpenServer("south.example", home / "south", cls.cluster, home / "pki")
-        cls.north.start([cls.south])
-        cls.south.start([cls.north])
+        super().setUpClass()
         cls.nora, cls.sara = cls.north.register("nora"), cls.south.register("sara")
         cls.room_id = cls.nora.create_room(invite=[cls.sara.user_id])
         cls.sara.wait_invited(cls.room_id)
         cls.sara.join(cls.room_id)
         cls.sara.wait_event(cls.room_id, cls.nora.send(cls.room_id, "welcome"))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.north.stop()
-        cls.south.stop()
-        cls.cluster.drop_all()
-        cls.folder.cleanup()
 
     def query(self, client, user):
         return client.post("keys/query", {"device_keys": {user.user_id: []}})

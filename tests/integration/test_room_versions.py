@@ -1,42 +1,18 @@
 """Rooms of every version by the client API, here and across two servers: their life, and their replacement."""
 
-import tempfile
-import unittest
-from pathlib import Path
-
 from harness import tap
-from harness.matrix import Refused, quote
-from harness.open_servers import OpenServer
-from harness.postgres import Given
+from harness.matrix import quote
+from harness.two_servers import TwoServers
 
 
-class RoomVersions(unittest.TestCase):
+class RoomVersions(TwoServers):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="chancery-test-", dir="/tmp")
-        home = Path(cls.folder.name)
-        cls.cluster = Given()
-        cls.north = OpenServer("north.example", home / "north", cls.cluster, home / "pki")
-        cls.south = OpenServer("south.example", home / "south", cls.cluster, home / "pki")
-        cls.north.start([cls.south])
-        cls.south.start([cls.north])
+        super().setUpClass()
         cls.nora, cls.nils = cls.north.register("nora"), cls.north.register("nils")
         cls.sara, cls.sven = cls.south.register("sara"), cls.south.register("sven")
         available = cls.nora.get("capabilities")["capabilities"]["m.room_versions"]["available"]
         cls.versions = sorted(available, key=int)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.north.stop()
-        cls.south.stop()
-        cls.cluster.drop_all()
-        cls.folder.cleanup()
-
-    def refused(self, status, errcode, act, *arguments, **options):
-        with self.assertRaises(Refused) as caught:
-            act(*arguments, **options)
-        self.assertEqual((caught.exception.status, caught.exception.errcode), (status, errcode), caught.exception)
-        self.assertTrue(caught.exception.body["error"])
 
     @staticmethod
     def state(client, room_id, kind, key=""):

@@ -1,15 +1,11 @@
 """Rooms by the client API: what people do in them, what they may not, and rooms across two servers."""
 
-import tempfile
 import threading
 import time
-import unittest
-from pathlib import Path
 
 from harness import tap
 from harness.matrix import Client, Refused, quote
-from harness.open_servers import OpenServer
-from harness.postgres import Given
+from harness.two_servers import TwoServers
 
 
 def state_of(client, room_id, kind, key=""):
@@ -20,31 +16,12 @@ def bodies(page):
     return [event["content"].get("body") for event in page["chunk"] if event["type"] == "m.room.message"]
 
 
-class Rooms(unittest.TestCase):
+class Rooms(TwoServers):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory(prefix="chancery-test-", dir="/tmp")
-        home = Path(cls.folder.name)
-        cls.cluster = Given()
-        cls.north = OpenServer("north.example", home / "north", cls.cluster, home / "pki")
-        cls.south = OpenServer("south.example", home / "south", cls.cluster, home / "pki")
-        cls.north.start([cls.south])
-        cls.south.start([cls.north])
+        super().setUpClass()
         cls.nora, cls.nils = cls.north.register("nora"), cls.north.register("nils")
         cls.sara = cls.south.register("sara")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.north.stop()
-        cls.south.stop()
-        cls.cluster.drop_all()
-        cls.folder.cleanup()
-
-    def refused(self, status, errcode, act, *arguments, **options):
-        with self.assertRaises(Refused) as caught:
-            act(*arguments, **options)
-        self.assertEqual((caught.exception.status, caught.exception.errcode), (status, errcode))
-        self.assertTrue(caught.exception.body["error"])
 
     def in_room(self, client, room_id):
         return room_id in client.get("joined_rooms")["joined_rooms"]
