@@ -235,6 +235,15 @@ pair_before_is_over(Sessions *sessions, const SessionRow *row)
     g_mutex_unlock(&sessions->lock);
 }
 
+static gboolean
+is_doomed(Sessions *sessions, const SessionRow *row)
+{
+    g_mutex_lock(&sessions->lock);
+    gboolean doomed = sessions_is_doomed_locked(sessions, row->user_id, row->device_id);
+    g_mutex_unlock(&sessions->lock);
+    return doomed;
+}
+
 static SessionTokens *
 refresh_in_rows(Sessions *sessions, StoreConnection *connection, const Token *token, GBytes *hash,
                 SessionRow *session, gboolean *ret_stolen, GError **error)
@@ -246,6 +255,11 @@ refresh_in_rows(Sessions *sessions, StoreConnection *connection, const Token *to
     if (!store_begin(connection, error) ||
         !session_store_lock(connection, id, hash, session, &row, error))
         return NULL;
+    /* A kill that began before now waits for our lock, and its doom with it: seen here for sure. */
+    if (session->session_id != NULL && is_doomed(sessions, session)) {
+        session_refuse_ended(error);
+        return NULL;
+    }
     if (session->session_id != NULL && session_row_is_ours(sessions->key, session) &&
         session->expires_ms > now_ms && (gint64)token->generation < session->used_generation) {
         *ret_stolen = TRUE; /* somebody uses the newer pair already: one of the two is a thief */
@@ -263,7 +277,7 @@ SessionTokens *
 sessions_refresh(Sessions *sessions, const char *refresh_token, GError **error)
 {
     g_auto(SessionRow) session = {0};
-    gboolean stolen = FALSE, doomed = FALSE;
+    gboolean stolen = FALSE;
     Token token;
 
     if (!token_read(sessions->key, refresh_token, &token) || token.kind != TOKEN_REFRESH) {
@@ -285,13 +299,6 @@ sessions_refresh(Sessions *sessions, const char *refresh_token, GError **error)
     if (tokens == NULL)
         return NULL;
 
-    g_mutex_lock(&sessions->lock);
-    doomed = sessions_is_doomed_locked(sessions, session.user_id, session.device_id);
-    g_mutex_unlock(&sessions->lock);
-    if (doomed) {
-        session_refuse_ended(error);
-        return NULL;
-    }
     pair_before_is_over(sessions, &session);
     return g_steal_pointer(&tokens);
 }

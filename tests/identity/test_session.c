@@ -173,11 +173,11 @@ test_time_ends_softly(Scene *scene, gconstpointer data)
 
     g_assert_cmpint(brief->expires_in_ms, ==, 5 * MINUTE_MS);
     g_assert_cmpint(day->expires_in_ms, ==, 10 * HOUR_MS);
-    clock_shift_for_tests(5 * MINUTE_MS - 2000);
+    clock_shift_for_tests(4 * MINUTE_MS);
     scene_assert_opens(scene, brief->access_token, "@anna:alpha.example", "BRIEF");
     clock_shift_for_tests(5 * MINUTE_MS + 1);
     scene_assert_shut(scene, brief->access_token, SOFT);
-    clock_shift_for_tests(10 * HOUR_MS - 2000);
+    clock_shift_for_tests(10 * HOUR_MS - MINUTE_MS);
     scene_assert_opens(scene, day->access_token, "@anna:alpha.example", "DAY");
     clock_shift_for_tests(10 * HOUR_MS + 1);
     scene_assert_shut(scene, day->access_token, SOFT);
