@@ -153,6 +153,15 @@ test_bodies_that_are_no_transaction(Fixture *fixture, gconstpointer data)
     }
 }
 
+/* The partners' own watch may meet a list written by hand before we are done with it, and says so.
+ */
+static gboolean
+is_fatal_beside_a_bad_list(const char *domain, GLogLevelFlags level, const char *message,
+                           gpointer data)
+{
+    return !g_str_has_prefix(message, "the allow-list cannot be reloaded: ");
+}
+
 static void
 test_lists_that_are_not_taken(Fixture *fixture, gconstpointer data)
 {
@@ -186,6 +195,7 @@ test_lists_that_are_not_taken(Fixture *fixture, gconstpointer data)
     g_clear_error(&error);
 
     /* a row written by hand, without a signature by an officer, is never in force */
+    g_test_log_set_fatal_handler(is_fatal_beside_a_bad_list, NULL);
     g_free(test_database_query(
         alpha->database,
         "INSERT INTO partner_list SELECT 3, list_id, replace(convert_from(content, 'UTF8'), "
