@@ -100,6 +100,13 @@ test_forms_that_the_specification_allows(void)
         "X-Matrix ORIGIN=a.example,Destination=b.example,KEY=ed25519:1,sig=c2ln,future=\"x\"",
         "X-Matrix origin=\"a\\.example\",destination=b.example,key=ed25519:1,sig=c2ln",
     };
+    /* The example of the specification's "Request Authentication". */
+    g_autoptr(XMatrix) example = parsed(
+        "X-Matrix origin=\"origin.hs.example.com\",destination=\"destination.hs.example.com\","
+        "key=\"ed25519:key1\",sig=\"ABCDEF...\"");
+    g_assert_cmpstr(example->origin, ==, "origin.hs.example.com");
+    g_assert_cmpstr(example->destination, ==, "destination.hs.example.com");
+    g_assert_cmpstr(example->key_id, ==, "ed25519:key1");
     for (gsize i = 0; i < G_N_ELEMENTS(good); i++) {
         g_autoptr(XMatrix) header = parsed(good[i]);
         g_assert_cmpstr(header->origin, ==, "a.example");

@@ -48,24 +48,93 @@ check_vector(const char *version_id, const char *event, const char *hash, const 
     g_assert_cmpstr(signed_text, ==, signature);
 }
 
+/* The appendices, "Event Signing": the version's redaction, then the hash and the signature. */
+static const struct {
+    const char *event;
+    const char *hash;
+    const char *signature;
+} signing_vectors[] = {
+    {"{'room_id':'!x:domain','sender':'@a:domain','origin':'domain','origin_server_ts':1000000,"
+     "'signatures':{},'hashes':{},'type':'X','content':{},'prev_events':[],'auth_events':[],"
+     "'depth':3,'unsigned':{'age_ts':1000000}}",
+     "5jM4wQpv6lnBo7CLIghJuHdW+s2CMBJPUOGOC89ncos",
+     "KxwGjPSDEtvnFgU00fwFz+l6d2pJM6XBIaMEn81SXPTRl16AqLAYqfIReFGZlHi5KLjAWbOoMszkwsQma+lYAg"},
+    {"{'content':{'body':'Here is the message content'},'event_id':'$0:domain','origin':'domain',"
+     "'origin_server_ts':1000000,'type':'m.room.message','room_id':'!r:domain',"
+     "'sender':'@u:domain','signatures':{},'unsigned':{'age_ts':1000000}}",
+     "onLKD1bGljeBWQhWZ1kaP9SorVmRQNdN5aM2JYU2n/g",
+     "Wm+VzmOUOz08Ds+0NTWb1d4CZrVsJSikkeRxh6aCcUwu6pNC78FunoD7KNWzqFn241eYHYMGCA5McEiVPdhzBA"},
+};
+
 static void
 test_vectors_of_the_specification(void)
 {
-    check_vector("1",
-                 "{'room_id':'!x:domain','sender':'@a:domain','origin':'domain',"
-                 "'origin_server_ts':1000000,'signatures':{},'hashes':{},'type':'X','content':{},"
-                 "'prev_events':[],'auth_events':[],'depth':3,'unsigned':{'age_ts':1000000}}",
-                 "5jM4wQpv6lnBo7CLIghJuHdW+s2CMBJPUOGOC89ncos",
-                 "KxwGjPSDEtvnFgU00fwFz+l6d2pJM6XBIaMEn81SXPTRl16AqLAYqfIReFGZlHi5KLjAWbOoMszkwsQma"
-                 "+lYAg");
-    check_vector("1",
-                 "{'content':{'body':'Here is the message content'},'event_id':'$0:domain',"
-                 "'origin':'domain','origin_server_ts':1000000,'type':'m.room.message',"
-                 "'room_id':'!r:domain','sender':'@u:domain','signatures':{},"
-                 "'unsigned':{'age_ts':1000000}}",
-                 "onLKD1bGljeBWQhWZ1kaP9SorVmRQNdN5aM2JYU2n/g",
-                 "Wm+VzmOUOz08Ds+0NTWb1d4CZrVsJSikkeRxh6aCcUwu6pNC78FunoD7KNWzqFn241eYHYMGCA5McEiVP"
-                 "dhzBA");
+    for (guint i = 0; i < G_N_ELEMENTS(signing_vectors); i++)
+        check_vector("1", signing_vectors[i].event, signing_vectors[i].hash,
+                     signing_vectors[i].signature);
+    g_test_message("figure: %u event signing vectors of the appendices",
+                   (guint)G_N_ELEMENTS(signing_vectors));
+}
+
+/* The example of an event that each room version's page shows.  Its hashes and signatures are
+ * made up, so that much must be noticed; some of its ids are, where a version hashes events. */
+#define EXAMPLE_COMMON                                                                             \
+    "'sender':'@alice:example.com','origin_server_ts':1404838188000,'depth':12,"                   \
+    "'type':'m.room.message','content':{'key':'value'},"                                           \
+    "'hashes':{'sha256':'thishashcoversallfieldsincasethisisredacted'},"                           \
+    "'signatures':{'example.com':{'ed25519:key_version':"                                          \
+    "'these86bytesofbase64signaturecoveressentialfieldsincludinghashessocancheckredactedpdus'}},"  \
+    "'unsigned':{'age':4612}"
+#define EXAMPLE_ROOM "'room_id':'!UcYsUzyxTGDxLBEvLy:example.org',"
+#define EXAMPLE_REFERENCES(name)                                                                   \
+    ",'" name "':[['$af232176:example.org',"                                                       \
+    "{'sha256':'abase64encodedsha256hashshouldbe43byteslong'}]]"
+#define EXAMPLE_IDS(one, two)                                                                      \
+    ",'auth_events':['" one "','" two "'],'prev_events':['" one "','" two "']"
+
+static const struct {
+    const char *versions[8];
+    const char *event;
+} event_examples[] = {
+    {{"1", "2"},
+     "{" EXAMPLE_ROOM EXAMPLE_COMMON
+     ",'event_id':'$a4ecee13e2accdadf56c1025:example.com'" EXAMPLE_REFERENCES("auth_events")
+         EXAMPLE_REFERENCES("prev_events") "}"},
+    {{"3"},
+     "{" EXAMPLE_ROOM EXAMPLE_COMMON EXAMPLE_IDS(
+         "$base64encodedeventid", "$adifferenteventid") ",'redacts':'$some/old+event'}"},
+    {{"4", "5", "6", "7", "8", "9", "10"},
+     "{" EXAMPLE_ROOM EXAMPLE_COMMON EXAMPLE_IDS(
+         "$urlsafe_base64_encoded_eventid",
+         "$a-different-event-id") ",'redacts':'$some-old_event'}"},
+    {{"11"},
+     "{" EXAMPLE_ROOM EXAMPLE_COMMON EXAMPLE_IDS("$urlsafe_base64_encoded_eventid",
+                                                 "$a-different-event-id") "}"},
+    {{"12"},
+     "{'room_id':'!Nhcu5BS-UMnFX7hBVfVSoXiD7OgH6iRT-xyIuqDnpYQ'," EXAMPLE_COMMON EXAMPLE_IDS(
+         "$urlsafe_base64_encoded_eventid", "$a-different-event-id") "}"},
+};
+
+static void
+test_event_examples_of_the_versions(void)
+{
+    guint checked = 0;
+    for (guint i = 0; i < G_N_ELEMENTS(event_examples); i++)
+        for (guint j = 0; event_examples[i].versions[j] != NULL; j++, checked++) {
+            const char *version_id = event_examples[i].versions[j];
+            g_autoptr(GError) error = NULL;
+            g_autofree char *text = g_strdelimit(g_strdup(event_examples[i].event), "'", '"');
+            g_autoptr(Pdu) pdu =
+                pdu_from_json(room_version_find(version_id), text, strlen(text), &error);
+            g_test_message("version %s", version_id);
+            g_assert_no_error(error);
+            g_assert_cmpstr(pdu->sender, ==, "@alice:example.com");
+            g_assert_cmpint(pdu->depth, ==, 12);
+            g_assert_cmpuint(pdu->prev_event_count, ==, i == 0 ? 1 : 2);
+            g_assert_cmpuint(pdu->auth_event_count, ==, i == 0 ? 1 : 2);
+            g_assert_false(pdu_check_content_hash(pdu));
+        }
+    g_test_message("figure: %u event examples of the room versions", checked);
 }
 
 static void
@@ -575,6 +644,16 @@ test_redacts_stands_in_both_places(void)
 static void
 test_identifiers(void)
 {
+    /* The examples of the appendices, "Server Name". */
+    static const char *const server_names[] = {
+        "matrix.org",   "matrix.org:8888",   "1.2.3.4",
+        "1.2.3.4:1234", "[1234:5678::abcd]", "[1234:5678::abcd]:5678",
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(server_names); i++)
+        g_assert_true(identifier_server_name_valid(server_names[i]));
+    g_test_message("figure: %u server name examples of the appendices",
+                   (guint)G_N_ELEMENTS(server_names));
+
     g_assert_true(identifier_user_id_valid("@a:b"));
     g_assert_true(identifier_user_id_valid("@:b"));
     g_assert_true(identifier_user_id_valid("@A b!:[::1]:8448"));
@@ -610,6 +689,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_assert_cmpint(sodium_init(), >=, 0);
     g_test_add_func("/pdu/vectors", test_vectors_of_the_specification);
+    g_test_add_func("/pdu/examples", test_event_examples_of_the_versions);
     g_test_add_func("/pdu/versions", test_versions_are_rows);
     g_test_add_func("/pdu/create-names-room", test_a_room_is_named_by_its_create_event);
     g_test_add_func("/pdu/round-trip", test_built_events_read_back_the_same);
