@@ -1,12 +1,21 @@
 /* tests/bench/load.c: the load of `make bench`.
  *
- *   load send URL TOKEN SENDERS SECONDS ROOM...     acknowledged PUT /send, each sender one at a
- * time load fanout URL TOKEN ROUNDS ROOM SYNC_TOKEN...  one message to many parked syncs, time to
- * the last load park URL COUNT SECONDS SYNC_TOKEN...       COUNT parked syncs, held for SECONDS
+ * It shares the cores with what it measures, so its client is no more than it needs: a request is
+ * one write and, as a rule, one read.
+ *
+ *   load send URL TOKEN SENDERS SECONDS ROOM...
+ *       acknowledged PUT /send, each sender one at a time
+ *   load fanout URL TOKEN ROUNDS ROOM SYNC_TOKEN...
+ *       one message to many parked syncs, time to the last
+ *   load park URL COUNT SECONDS SYNC_TOKEN...
+ *       COUNT parked syncs, held for SECONDS
  *
  * Prints one line of JSON.  The CA file of the server is in CHANCERY_CA. */
-#include <curl/curl.h>
 #include <glib.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,86 +33,173 @@ typedef struct {
     int refused;
 } Sender;
 
-static size_t
-collect(char *data, size_t size, size_t count, void *user)
+static _Noreturn void
+fail(const char *what)
 {
-    g_string_append_len(user, data, size * count);
-    return size * count;
+    fprintf(stderr, "load: %s failed\n", what);
+    exit(1);
 }
 
-/* One client's connection: keep-alive, the token in its header. */
-static CURL *
-connection_new(const char *token, struct curl_slist **ret_headers)
-{
-    g_autofree char *authorization = g_strdup_printf("Authorization: Bearer %s", token);
-    struct curl_slist *headers = curl_slist_append(NULL, authorization);
-    CURL *curl = curl_easy_init();
+/* One client's connection, kept alive; its address and token are in the head of each request. */
+typedef struct {
+    BIO *bio; /* TLS over TCP, or TCP alone */
+    char *head;
+    GString *request, *answer;
+    gsize body; /* of the answer: where it begins */
+} Client;
 
-    headers = curl_slist_append(headers, "Content-Type: application/json");
-    headers = curl_slist_append(headers, "Expect:");
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_PROXY, "");
-    curl_easy_setopt(curl, CURLOPT_TCP_NODELAY, 1L);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 90L);
-    if (g_getenv("CHANCERY_CA") != NULL)
-        curl_easy_setopt(curl, CURLOPT_CAINFO, g_getenv("CHANCERY_CA"));
-    *ret_headers = headers;
-    return curl;
+static SSL_CTX *tls; /* NULL: plain HTTP */
+
+static void
+tls_begin(const char *url)
+{
+    const char *authority = g_getenv("CHANCERY_CA");
+
+    if (!g_str_has_prefix(url, "https://"))
+        return;
+    tls = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
+    if (authority == NULL || SSL_CTX_load_verify_file(tls, authority) != 1)
+        fail("reading CHANCERY_CA");
 }
 
-/* Returns the HTTP status, 0 when there was no answer. */
-static long
-ask(CURL *curl, const char *method, const char *url, const char *body, GString *answer)
+static Client *
+client_new(const char *url, const char *token)
 {
-    long status = 0;
+    Client *client = g_new0(Client, 1);
+    const char *address = strstr(url, "://");
+    int yes = 1;
 
-    g_string_truncate(answer, 0);
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    if (address == NULL)
+        fail("reading the URL");
+    address += strlen("://");
+    client->bio = tls != NULL ? BIO_new_ssl_connect(tls) : BIO_new(BIO_s_connect());
+    BIO_set_conn_hostname(client->bio, address);
+    if (BIO_do_connect(client->bio) != 1)
+        fail("connecting");
+    (void)setsockopt((int)BIO_get_fd(client->bio, NULL), IPPROTO_TCP, TCP_NODELAY, &yes,
+                     sizeof yes);
+    client->head = g_strdup_printf("HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n"
+                                   "Content-Type: application/json\r\n",
+                                   address, token);
+    client->request = g_string_new(NULL);
+    client->answer = g_string_new(NULL);
+    return client;
+}
+
+static void
+client_free(Client *client)
+{
+    BIO_free_all(client->bio);
+    g_string_free(client->request, TRUE);
+    g_string_free(client->answer, TRUE);
+    g_free(client->head);
+    g_free(client);
+}
+
+static void
+client_write(Client *client)
+{
+    gsize at = 0, written;
+
+    while (at < client->request->len) {
+        if (BIO_write_ex(client->bio, client->request->str + at, client->request->len - at,
+                         &written) != 1)
+            fail("writing");
+        at += written;
+    }
+}
+
+/* The bytes of the whole answer, as far as its headers have come; 0 before that. */
+static gsize
+answer_length(Client *client)
+{
+    const char *end = strstr(client->answer->str, "\r\n\r\n");
+    const char *length = strcasestr(client->answer->str, "\r\nContent-Length:");
+
+    if (end == NULL)
+        return 0;
+    if (length == NULL || length > end)
+        fail("reading an answer without Content-Length");
+    client->body = (gsize)(end + 4 - client->answer->str);
+    return client->body + strtoul(length + strlen("\r\nContent-Length:"), NULL, 10);
+}
+
+static void
+client_read(Client *client)
+{
+    gsize length = 0, have = 0;
+
+    g_string_truncate(client->answer, 0);
+    while (length == 0 || have < length) {
+        gsize taken;
+        g_string_set_size(client->answer, have + 16 * 1024);
+        if (BIO_read_ex(client->bio, client->answer->str + have, 16 * 1024, &taken) != 1)
+            fail("reading");
+        have += taken;
+        g_string_set_size(client->answer, have);
+        if (length == 0)
+            length = answer_length(client);
+    }
+}
+
+static void
+ask_begin(Client *client, const char *method, const char *target, const char *body)
+{
+    g_string_printf(client->request, "%s %s %s", method, target, client->head);
     if (body != NULL)
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, collect);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
-    if (curl_easy_perform(curl) == CURLE_OK)
-        curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    return status;
+        g_string_append_printf(client->request, "Content-Length: %zu\r\n", strlen(body));
+    g_string_append(client->request, "\r\n");
+    g_string_append(client->request, body != NULL ? body : "");
+    client_write(client);
+}
+
+/* Returns the HTTP status; what the answer says is client_body(). */
+static int
+ask(Client *client, const char *method, const char *target, const char *body)
+{
+    ask_begin(client, method, target, body);
+    client_read(client);
+    return client->answer->len > 12 ? atoi(client->answer->str + strlen("HTTP/1.1 ")) : 0;
+}
+
+static const char *
+client_body(const Client *client)
+{
+    return client->answer->str + client->body;
 }
 
 static char *
-send_url(const char *url, const char *room, int number, guint64 count)
+send_target(const char *room, int number, guint64 count)
 {
     g_autofree char *escaped = g_uri_escape_string(room, NULL, FALSE);
 
     return g_strdup_printf(
-        "%s/_matrix/client/v3/rooms/%s/send/m.room.message/bench-%d-%" G_GUINT64_FORMAT
+        "/_matrix/client/v3/rooms/%s/send/m.room.message/bench-%d-%" G_GUINT64_FORMAT
         "-%" G_GINT64_FORMAT,
-        url, escaped, number, count, g_get_monotonic_time());
+        escaped, number, count, g_get_monotonic_time());
 }
 
 static gpointer
 sender_run(gpointer data)
 {
     Sender *sender = data;
-    struct curl_slist *headers;
-    CURL *curl = connection_new(sender->token, &headers);
-    g_autoptr(GString) answer = g_string_new(NULL);
+    Client *client = client_new(sender->url, sender->token);
 
     for (guint64 count = 0; g_get_monotonic_time() < sender->until; count++) {
         const char *room = sender->rooms[(sender->number + count) % sender->room_count];
-        g_autofree char *url = send_url(sender->url, room, sender->number, count);
+        g_autofree char *target = send_target(room, sender->number, count);
         gint64 began = g_get_monotonic_time(), took;
-        long status = ask(curl, "PUT", url, BODY, answer);
+        int status = ask(client, "PUT", target, BODY);
 
         took = g_get_monotonic_time() - began;
         if (status == 200) {
             g_array_append_val(sender->latencies_us, took);
         } else if (sender->refused++ == 0) {
-            fprintf(stderr, "load: %ld %s\n", status, answer->str);
+            fprintf(stderr, "load: %d %s\n", status, client_body(client));
         }
     }
-    curl_easy_cleanup(curl);
-    curl_slist_free_all(headers);
+    client_free(client);
     return NULL;
 }
 
@@ -160,129 +256,100 @@ send_main(int argc, char **argv)
     return 0;
 }
 
-/* A parked sync.  It fetches its first token, then waits round by round. */
-typedef struct {
-    const char *url, *token, *event; /* event: what the round waits for; under the lock */
-    gint64 arrived;
-    gboolean parked, ended;
-    GMutex *lock;
-    GCond *changed;
-} Waiter;
+/* ---- parked syncs: one thread for all of them, as their answers come at once ---- */
 
 static char *
-next_batch(const GString *answer)
+next_batch(const Client *client)
 {
-    const char *at = strstr(answer->str, "\"next_batch\":\"");
+    const char *at = strstr(client_body(client), "\"next_batch\":\"");
     const char *end = at != NULL ? strchr(at + 14, '"') : NULL;
 
-    return end != NULL ? g_strndup(at + 14, end - at - 14) : NULL;
+    if (end == NULL) {
+        fprintf(stderr, "load: sync: %s\n", client_body(client));
+        exit(1);
+    }
+    return g_strndup(at + 14, end - at - 14);
 }
 
-static gpointer
-waiter_run(gpointer data)
+/* Asks for what follows the answer that @client has read. */
+static void
+wait_for_next(Client *client)
 {
-    Waiter *waiter = data;
-    struct curl_slist *headers;
-    CURL *curl = connection_new(waiter->token, &headers);
-    g_autoptr(GString) answer = g_string_new(NULL);
-    g_autofree char *first = g_strdup_printf("%s/_matrix/client/v3/sync?timeout=0", waiter->url);
-    g_autofree char *since = NULL;
+    g_autofree char *since = next_batch(client);
+    g_autofree char *target =
+        g_strdup_printf("/_matrix/client/v3/sync?timeout=30000&since=%s", since);
 
-    /* Hundreds of first syncs at once: some are told to come again. */
-    for (int tries = 0; since == NULL && tries < 50; tries++) {
-        if (tries > 0)
-            g_usleep(200 * 1000);
-        if (ask(curl, "GET", first, NULL, answer) == 200)
-            since = next_batch(answer);
+    ask_begin(client, "GET", target, NULL);
+}
+
+static struct pollfd *
+waiters_start(const char *url, char **tokens, int distinct, int count, Client **ret_clients)
+{
+    struct pollfd *sockets = g_new0(struct pollfd, count + 1);
+
+    for (int i = 0; i < count; i++) {
+        Client *client = client_new(url, tokens[i % distinct]);
+        ask(client, "GET", "/_matrix/client/v3/sync?timeout=0", NULL);
+        wait_for_next(client);
+        ret_clients[i] = client;
+        sockets[i] = (struct pollfd){(int)BIO_get_fd(client->bio, NULL), POLLIN, 0};
     }
-    if (since == NULL)
-        fprintf(stderr, "load: sync: %s\n", answer->str);
-    while (since != NULL && !waiter->ended) {
-        g_autofree char *url =
-            g_strdup_printf("%s/_matrix/client/v3/sync?timeout=30000&since=%s", waiter->url, since);
-        long status;
+    return sockets;
+}
 
-        g_mutex_lock(waiter->lock);
-        waiter->parked = TRUE;
-        g_cond_broadcast(waiter->changed);
-        g_mutex_unlock(waiter->lock);
-        status = ask(curl, "GET", url, NULL, answer);
-        g_mutex_lock(waiter->lock);
-        waiter->parked = FALSE;
-        if (waiter->event != NULL && strstr(answer->str, waiter->event) != NULL) {
-            waiter->arrived = g_get_monotonic_time();
-            g_cond_broadcast(waiter->changed);
+/* One message; returns how long it was until the last waiter had it, in microseconds. */
+static gint64
+fanout_round(Client **clients, struct pollfd *sockets, int count, const char *room, int round)
+{
+    Client *sender = clients[count];
+    g_autofree char *mark =
+        g_strdup_printf("fanout-%d-%" G_GINT64_FORMAT, round, g_get_monotonic_time());
+    g_autofree char *body = g_strdup_printf("{\"msgtype\":\"m.text\",\"body\":\"%s\"}", mark);
+    g_autofree char *target = send_target(room, 0, round);
+    gint64 began = g_get_monotonic_time(), last = 0;
+    int left = count, sent = 0;
+
+    ask_begin(sender, "PUT", target, body);
+    while (left > 0 || !sent) {
+        if (poll(sockets, (nfds_t)count + 1, -1) < 0)
+            fail("poll");
+        for (int i = 0; i <= count; i++) {
+            if (sockets[i].revents == 0)
+                continue;
+            client_read(clients[i]);
+            if (i == count) {
+                sent = 1;
+                continue;
+            }
+            if (strstr(client_body(clients[i]), mark) != NULL) {
+                last = g_get_monotonic_time();
+                left--;
+            }
+            wait_for_next(clients[i]);
         }
-        g_mutex_unlock(waiter->lock);
-        g_free(since);
-        since = status == 200 ? next_batch(answer) : NULL;
     }
-    curl_easy_cleanup(curl);
-    curl_slist_free_all(headers);
-    return NULL;
-}
-
-static Waiter *
-waiters_start(const char *url, char **tokens, int distinct, int count, GMutex *lock, GCond *changed)
-{
-    Waiter *waiters = g_new0(Waiter, count);
-
-    for (int i = 0; i < count; i++) {
-        waiters[i] = (Waiter){url, tokens[i % distinct], NULL, 0, FALSE, FALSE, lock, changed};
-        g_thread_unref(g_thread_new("waiter", waiter_run, &waiters[i]));
+    if (strstr(client_body(sender), "event_id") == NULL) {
+        fprintf(stderr, "load: %s\n", client_body(sender));
+        exit(1);
     }
-    g_mutex_lock(lock);
-    for (int i = 0; i < count; i++) {
-        while (!waiters[i].parked)
-            g_cond_wait(changed, lock);
-    }
-    g_mutex_unlock(lock);
-    return waiters;
+    return last - began;
 }
 
 static int
 fanout_main(int argc, char **argv)
 {
-    GMutex lock;
-    GCond changed;
     int rounds = atoi(argv[2]), count = argc - 4;
-    struct curl_slist *headers;
-    CURL *curl = connection_new(argv[1], &headers);
+    g_autofree Client **clients = g_new0(Client *, count + 1);
+    g_autofree struct pollfd *sockets = waiters_start(argv[0], argv + 4, count, count, clients);
     g_autoptr(GArray) lasts = g_array_new(FALSE, FALSE, sizeof(gint64));
-    g_autoptr(GString) answer = g_string_new(NULL);
-    Waiter *waiters;
 
-    g_mutex_init(&lock);
-    g_cond_init(&changed);
-    waiters = waiters_start(argv[0], argv + 4, count, count, &lock, &changed);
+    clients[count] = client_new(argv[0], argv[1]);
+    sockets[count] = (struct pollfd){(int)BIO_get_fd(clients[count]->bio, NULL), POLLIN, 0};
     for (int round = 0; round < rounds; round++) {
-        g_autofree char *mark =
-            g_strdup_printf("fanout-%d-%" G_GINT64_FORMAT, round, g_get_monotonic_time());
-        g_autofree char *body = g_strdup_printf("{\"msgtype\":\"m.text\",\"body\":\"%s\"}", mark);
-        g_autofree char *url = send_url(argv[0], argv[3], 0, round);
-        gint64 began, last = 0;
-
-        g_usleep(300 * 1000); /* all have sent their next request, the server has parked it */
-        g_mutex_lock(&lock);
-        for (int i = 0; i < count; i++) {
-            waiters[i].event = mark;
-            waiters[i].arrived = 0;
-        }
-        g_mutex_unlock(&lock);
-        began = g_get_monotonic_time();
-        if (ask(curl, "PUT", url, body, answer) != 200) {
-            fprintf(stderr, "load: %s\n", answer->str);
-            exit(1);
-        }
-        g_mutex_lock(&lock);
-        for (int i = 0; i < count; i++) {
-            while (waiters[i].arrived == 0)
-                g_cond_wait(&changed, &lock);
-            last = MAX(last, waiters[i].arrived - began);
-            waiters[i].event = NULL;
-        }
-        g_mutex_unlock(&lock);
-        g_array_append_val(lasts, last);
+        gint64 took;
+        g_usleep(300 * 1000); /* the server has parked all */
+        took = fanout_round(clients, sockets, count, argv[3], round);
+        g_array_append_val(lasts, took);
     }
     g_array_sort(lasts, compare);
     printf("{\"waiting\": %d, \"rounds\": %d, \"last_p50_ms\": %.2f, \"last_worst_ms\": %.2f}\n",
@@ -293,15 +360,12 @@ fanout_main(int argc, char **argv)
 static int
 park_main(int argc, char **argv)
 {
-    GMutex lock;
-    GCond changed;
-    int distinct = argc - 3;
+    int count = atoi(argv[1]);
+    g_autofree Client **clients = g_new0(Client *, count);
 
-    g_mutex_init(&lock);
-    g_cond_init(&changed);
-    waiters_start(argv[0], argv + 3, distinct, atoi(argv[1]), &lock, &changed);
+    g_free(waiters_start(argv[0], argv + 3, argc - 3, count, clients));
     g_usleep(G_USEC_PER_SEC / 2);
-    printf("{\"parked\": %d}\n", atoi(argv[1]));
+    printf("{\"parked\": %d}\n", count);
     fflush(stdout);
     g_usleep((gulong)(g_ascii_strtod(argv[2], NULL) * G_USEC_PER_SEC));
     exit(0);
@@ -310,7 +374,8 @@ park_main(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (argc > 2)
+        tls_begin(argv[2]);
     if (argc >= 7 && strcmp(argv[1], "send") == 0)
         return send_main(argc - 2, argv + 2);
     if (argc >= 7 && strcmp(argv[1], "fanout") == 0)
