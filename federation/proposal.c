@@ -449,8 +449,6 @@ done(gpointer data, gint64 position, const GError *error)
     Operation *operation = data;
     const RoomsOutcome outcome = {operation->room_id, operation->event_ids, position};
 
-    if (error == NULL && operation->room_id != NULL)
-        rooms_memory_committed(operation->rooms, operation->room_id);
     if (operation->built != NULL)
         operation->built(error == NULL ? operation->pdu : NULL, error, operation->data);
     else

@@ -6,6 +6,23 @@
 /* State entries kept beside the trie: what the auth rules ask for again and again. */
 #define STATE_CACHE_MAX 4096
 
+/* What one batch has added. */
+typedef struct {
+    const LaneBatch *batch; /* compared alone */
+    GPtrArray *events;      /* RoomEvent */
+    GPtrArray *nodes;       /* char *: keys of pending_nodes */
+} Part;
+
+static void
+part_free(gpointer data)
+{
+    Part *part = data;
+
+    g_ptr_array_unref(part->events);
+    g_ptr_array_unref(part->nodes);
+    g_free(part);
+}
+
 static void
 clear_event(gpointer event)
 {
@@ -38,7 +55,9 @@ room_memory_new(RoomReader *reader, RoomInfo *info)
     memory->pending_nodes =
         g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
     memory->servers = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
+    memory->parts = g_ptr_array_new_with_free_func(part_free);
     memory->added_events = g_ptr_array_new_with_free_func(g_free);
+    memory->changed_events = g_ptr_array_new_with_free_func(clear_event);
     memory->added_nodes = g_ptr_array_new_with_free_func(g_free);
     memory->view->pending_events = memory->pending_events;
     memory->view->pending_nodes = memory->pending_nodes;
@@ -56,7 +75,9 @@ room_memory_free(RoomMemory *memory)
     g_strfreev(memory->ends);
     g_hash_table_unref(memory->state_cache);
     g_hash_table_unref(memory->servers);
+    g_ptr_array_unref(memory->parts);
     g_ptr_array_unref(memory->added_events);
+    g_ptr_array_unref(memory->changed_events);
     g_ptr_array_unref(memory->added_nodes);
     g_hash_table_unref(memory->pending_events);
     g_hash_table_unref(memory->pending_nodes);
@@ -159,18 +180,6 @@ room_memory_state_pdus(RoomMemory *memory, const EventAuthKeys *keys, GError **e
     return g_steal_pointer(&pdus);
 }
 
-void
-room_memory_note_ends(RoomMemory *memory)
-{
-    g_strfreev(memory->ends);
-    memory->ends = g_new0(char *, memory->extremities->len + 1);
-    for (guint i = 0; i < memory->extremities->len; i++) {
-        const RoomEvent *end = g_ptr_array_index(memory->extremities, i);
-
-        memory->ends[i] = g_strdup(end->pdu->event_id);
-    }
-}
-
 gint64
 room_memory_depth(const RoomMemory *memory)
 {
@@ -209,6 +218,7 @@ room_memory_begin(RoomMemory *memory, StoreConnection *connection)
         g_hash_table_remove_all(memory->view->rejected);
     g_ptr_array_set_size(memory->added_events, 0);
     g_ptr_array_set_size(memory->added_nodes, 0);
+    g_ptr_array_set_size(memory->changed_events, 0);
 }
 
 void
@@ -218,6 +228,7 @@ room_memory_add_event(RoomMemory *memory, RoomEvent *event)
         g_ptr_array_add(memory->added_events, g_strdup(event->pdu->event_id));
     g_hash_table_replace(memory->pending_events, (char *)event->pdu->event_id,
                          room_event_ref(event));
+    g_ptr_array_add(memory->changed_events, room_event_ref(event));
 }
 
 void
@@ -230,25 +241,74 @@ room_memory_add_node(RoomMemory *memory, const StateNodeId *id, GBytes *body)
     g_hash_table_replace(memory->pending_nodes, hex, g_bytes_ref(body));
 }
 
+static void
+note_ends(RoomMemory *memory)
+{
+    g_strfreev(memory->ends);
+    memory->ends = g_new0(char *, memory->extremities->len + 1);
+    for (guint i = 0; i < memory->extremities->len; i++) {
+        const RoomEvent *end = g_ptr_array_index(memory->extremities, i);
+
+        memory->ends[i] = g_strdup(end->pdu->event_id);
+    }
+}
+
+gboolean
+room_memory_changed(RoomMemory *memory, const LaneBatch *batch)
+{
+    Part *part = memory->parts->len > 0 ? memory->parts->pdata[memory->parts->len - 1] : NULL;
+    gboolean first = FALSE;
+
+    if (memory->changed_events->len == 0 && memory->added_nodes->len == 0)
+        return FALSE;
+    if (part == NULL || part->batch != batch) {
+        part = g_new0(Part, 1);
+        part->batch = batch;
+        part->events = g_ptr_array_new_with_free_func(clear_event);
+        part->nodes = g_ptr_array_new_with_free_func(g_free);
+        g_ptr_array_add(memory->parts, part);
+        first = TRUE;
+    }
+    g_ptr_array_extend_and_steal(part->events, g_steal_pointer(&memory->changed_events));
+    g_ptr_array_extend_and_steal(part->nodes, g_steal_pointer(&memory->added_nodes));
+    memory->changed_events = g_ptr_array_new_with_free_func(clear_event);
+    memory->added_nodes = g_ptr_array_new_with_free_func(g_free);
+    note_ends(memory);
+    return first;
+}
+
+gboolean
+room_memory_is_settled(const RoomMemory *memory)
+{
+    return memory->parts->len == 0;
+}
+
 void
 room_memory_committed(RoomMemory *memory)
 {
-    GHashTableIter iter;
-    gpointer key, value;
+    const Part *part = g_ptr_array_index(memory->parts, 0);
 
-    g_hash_table_iter_init(&iter, memory->pending_events);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        room_reader_remember_event(memory->view->reader, value);
-        g_hash_table_iter_remove(&iter);
+    for (guint i = 0; i < part->events->len; i++) {
+        RoomEvent *event = g_ptr_array_index(part->events, i);
+
+        room_reader_remember_event(memory->view->reader, event);
+        /* The next batch may have put another one in its place. */
+        if (g_hash_table_lookup(memory->pending_events, event->pdu->event_id) == event)
+            g_hash_table_remove(memory->pending_events, event->pdu->event_id);
     }
-    g_hash_table_iter_init(&iter, memory->pending_nodes);
-    while (g_hash_table_iter_next(&iter, &key, &value)) {
-        room_reader_remember_node(memory->view->reader, memory->info->room_id, key, value);
-        g_hash_table_iter_remove(&iter);
+    for (guint i = 0; i < part->nodes->len; i++) {
+        const char *hex = g_ptr_array_index(part->nodes, i);
+        GBytes *body = g_hash_table_lookup(memory->pending_nodes, hex);
+
+        if (body != NULL)
+            room_reader_remember_node(memory->view->reader, memory->info->room_id, hex, body);
+        g_hash_table_remove(memory->pending_nodes, hex);
     }
-    memory->view->connection = NULL;
-    memory->in_batch = FALSE;
-    g_clear_pointer(&memory->ends, g_strfreev);
+    g_ptr_array_remove_index(memory->parts, 0);
+    if (room_memory_is_settled(memory)) {
+        memory->view->connection = NULL;
+        g_clear_pointer(&memory->ends, g_strfreev);
+    }
 }
 
 /* ---- taking back ---- */
@@ -295,6 +355,13 @@ room_memory_damage(RoomMemory *memory)
 }
 
 void
+room_memory_taken_back(RoomMemory *memory)
+{
+    g_ptr_array_remove_index(memory->parts, memory->parts->len - 1);
+    memory->damaged = TRUE;
+}
+
+void
 room_memory_restore(RoomMemory *memory, const RoomMemorySaved *saved)
 {
     g_ptr_array_set_size(memory->extremities, 0);
@@ -306,6 +373,8 @@ room_memory_restore(RoomMemory *memory, const RoomMemorySaved *saved)
     g_hash_table_unref(memory->servers);
     memory->servers = g_hash_table_ref(saved->servers);
     forget_added(memory);
+    if (memory->changed_events->len != memory->added_events->len)
+        memory->damaged = TRUE; /* what it put others in place of is not known any more */
 }
 
 void
@@ -362,7 +431,7 @@ room_memories_add(RoomMemories *memories, RoomMemory *memory)
         while (g_hash_table_iter_next(&iter, NULL, &value)) {
             const RoomMemory *candidate = value;
 
-            if (g_hash_table_size(candidate->pending_events) == 0 && !candidate->in_batch) {
+            if (room_memory_is_settled(candidate)) {
                 g_hash_table_iter_remove(&iter);
                 break;
             }

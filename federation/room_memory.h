@@ -7,6 +7,7 @@
 #pragma once
 
 #include "federation/room_event.h"
+#include "storage/lane.h"
 
 /* New events name at most so many prev_events, and no more ends are kept. */
 #define ROOM_EXTREMITIES_MAX 16
@@ -15,7 +16,6 @@ typedef struct RoomMemories RoomMemories;
 
 typedef struct {
     RoomMemories *home; /* NULL until it is added there */
-    gboolean in_batch;  /* the open batch will drop it if it is taken back */
     char *
         *ends; /* ids of the ends of the graph as the open batch will write them; NULL: no batch */
     RoomInfo *info;
@@ -27,9 +27,12 @@ typedef struct {
     GHashTable *servers;        /* server name -> users joined (GUINT_TO_POINTER), none with 0 */
     GHashTable *pending_events; /* event id -> RoomEvent, not yet durable */
     GHashTable *pending_nodes;  /* node id in hex -> GBytes, not yet durable */
-    GPtrArray *added_events;    /* keys of what the running operation has put into the two above */
+    GPtrArray *parts;           /* of what pends, one a batch, the oldest first */
+    GPtrArray *added_events; /* keys of what the running operation has put into the tables above */
     GPtrArray *added_nodes;
-    gboolean damaged; /* an operation failed half-way: nothing more in this batch, then load anew */
+    GPtrArray *changed_events; /* RoomEvent: all that it has put there, new or in place of others */
+    gboolean damaged; /* nothing more until no part pends, then load anew: an operation failed
+                         half-way, or a batch was taken back */
 } RoomMemory;
 
 /* A room without events. */
@@ -43,8 +46,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RoomMemory, room_memory_free)
 /* An entry of the current state; *ret_event NULL when absent. */
 gboolean room_memory_state(RoomMemory *memory, const char *type, const char *state_key,
                            RoomEvent **ret_event, GError **error);
-/* An operation has succeeded: what the ends of the graph are now is what its batch writes. */
-void room_memory_note_ends(RoomMemory *memory);
 /* The current state's Pdus under @keys (owned), absent ones left out. */
 GPtrArray *room_memory_state_pdus(RoomMemory *memory, const EventAuthKeys *keys, GError **error);
 /* One entry of the current state has changed (@event NULL: it went). */
@@ -58,8 +59,15 @@ void room_memory_begin(RoomMemory *memory, StoreConnection *connection);
 /* Stored in the open batch. */
 void room_memory_add_event(RoomMemory *memory, RoomEvent *event);
 void room_memory_add_node(RoomMemory *memory, const StateNodeId *id, GBytes *body);
-/* Everything pending is durable: it moves to the shared caches. */
+/* An operation has succeeded: what it added is @batch's, and what the ends of the graph are now is
+ * what @batch writes. TRUE when this is @batch's first part of the room. */
+gboolean room_memory_changed(RoomMemory *memory, const LaneBatch *batch);
+/* No batch has a part that pends. */
+gboolean room_memory_is_settled(const RoomMemory *memory);
+/* The oldest part is durable: it moves to the shared caches. */
 void room_memory_committed(RoomMemory *memory);
+/* The newest part is taken back: nothing more here, until the room is loaded anew. */
+void room_memory_taken_back(RoomMemory *memory);
 
 /* An operation of several events that is refused half-way puts its room back as it was. */
 typedef struct RoomMemorySaved RoomMemorySaved;

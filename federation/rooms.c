@@ -75,7 +75,7 @@ rooms_memory(Rooms *rooms, LaneBatch *batch, const char *room_id, RoomMemory **r
         return FALSE;
     memory = room_memories_find(rooms->memories, room_id);
     if (memory != NULL && memory->damaged) {
-        if (g_hash_table_size(memory->pending_events) > 0) {
+        if (!room_memory_is_settled(memory)) {
             g_set_error(error, STORE_ERROR, STORE_ERROR_UNAVAILABLE,
                         "the room is being loaded again; try again");
             return FALSE;
@@ -103,7 +103,15 @@ rollback(gpointer data)
 {
     RoomMemory *memory = data;
 
-    room_memories_drop(memory->home, memory->info->room_id);
+    room_memory_taken_back(memory);
+    if (room_memory_is_settled(memory))
+        room_memories_drop(memory->home, memory->info->room_id);
+}
+
+static void
+committed(gpointer data)
+{
+    room_memory_committed(data);
 }
 
 /* However many events the batch brings, the ends of the graph are written once. */
@@ -118,15 +126,11 @@ write_ends(LaneBatch *batch, gpointer data)
 void
 rooms_memory_changed(Rooms *rooms, LaneBatch *batch, RoomMemory *memory)
 {
-    /* Only what pends keeps the memory from leaving before the batch ends. */
-    if (g_hash_table_size(memory->pending_events) == 0)
+    if (!room_memory_changed(memory, batch))
         return;
-    room_memory_note_ends(memory);
-    if (memory->in_batch)
-        return; /* the hooks are there; one of them frees the memory: once */
-    memory->in_batch = TRUE;
     lane_batch_on_rollback(batch, rollback, memory);
     lane_batch_at_end(batch, write_ends, memory);
+    lane_batch_on_commit(batch, committed, memory);
 }
 
 void
@@ -134,14 +138,4 @@ rooms_memory_add(Rooms *rooms, LaneBatch *batch, RoomMemory *memory)
 {
     room_memories_add(rooms->memories, memory);
     rooms_memory_changed(rooms, batch, memory);
-}
-
-void
-rooms_memory_committed(Rooms *rooms, const char *room_id)
-{
-    RoomMemory *memory = room_memories_find(rooms->memories, room_id);
-
-    /* The first of the batch's operations in this room has settled it for all. */
-    if (memory != NULL && memory->in_batch)
-        room_memory_committed(memory);
 }

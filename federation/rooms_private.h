@@ -34,8 +34,6 @@ gboolean rooms_memory(Rooms *rooms, LaneBatch *batch, const char *room_id, RoomM
 void rooms_memory_changed(Rooms *rooms, LaneBatch *batch, RoomMemory *memory);
 /* The same for a room that begins with this operation; takes @memory. */
 void rooms_memory_add(Rooms *rooms, LaneBatch *batch, RoomMemory *memory);
-/* After the commit of such an operation. */
-void rooms_memory_committed(Rooms *rooms, const char *room_id);
 
 /* ---- looking into rooms: any thread (rooms_read.c) ---- */
 

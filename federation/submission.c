@@ -192,8 +192,6 @@ done(gpointer data, gint64 position, const GError *error)
     Submission *submission = data;
     g_autoptr(GError) refusal = NULL;
 
-    if (error == NULL)
-        rooms_memory_committed(submission->rooms, submission->room_id);
     if (error == NULL && submission->own) {
         const Received *received = g_ptr_array_index(submission->received, 0);
 

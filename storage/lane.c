@@ -1,6 +1,10 @@
 #include "storage/lane.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "storage/lane_private.h"
 
@@ -11,6 +15,8 @@
 #define BATCH_TRIM_EVERY 256
 /* How often an operation is tried again after a deadlock or a lost connection. */
 #define OPERATION_TRIES_MAX 4
+/* How often a lane that waits for an answer looks whether it must give up. */
+#define SLEEP_MAX_MS 200
 #define NOT_NULL_VIOLATION "23502"
 #define RECONNECT_PAUSE_MIN_MS 20
 #define RECONNECT_PAUSE_MAX_MS 500
@@ -260,10 +266,13 @@ batch_give_positions(LaneBatch *batch, gint64 position, gint64 history)
     batch->lane->head.position = position;
 }
 
+/* Waits for the end of what batch_send() has sent.  @error is set unless it is committed. */
 static Outcome
-batch_read_outcome(LaneBatch *batch, StoreConnection *writer, const GArray *all, guint log_index,
-                   GError **error)
+batch_read_outcome(LaneBatch *batch, GError **error)
 {
+    StoreConnection *writer = batch->lane->writer;
+    const GArray *all = batch->sent;
+    guint log_index = batch->log_index;
     gboolean failed = FALSE, committed = FALSE, head_refused = FALSE;
     gint64 position = 0, history = 0;
     PGresult *result = NULL;
@@ -310,80 +319,126 @@ batch_read_outcome(LaneBatch *batch, StoreConnection *writer, const GArray *all,
     return head_refused ? OUTCOME_UNKNOWN : OUTCOME_ROLLED_BACK;
 }
 
-/* Send the batch and learn what became of it.  @error is set unless it is committed. */
-static Outcome
-batch_commit(LaneBatch *batch, GError **error)
+/* Send the batch.  FALSE: it did not go; *ret_outcome and @error say what is known. */
+static gboolean
+batch_send(LaneBatch *batch, Outcome *ret_outcome, GError **error)
 {
     StoreConnection *writer = batch->lane->writer;
-    guint log_index = 0;
-    g_autoptr(GArray) all = NULL;
 
     batch->fence = batch->lane->fence;
     batch->number = ++batch->lane->number;
-    all = batch_complete(batch, &log_index);
-    for (guint i = 0; i < all->len; i++) {
-        const LaneWrite *write = &g_array_index(all, LaneWrite, i);
-        if (!store_connection_prepare(writer, write->statement, write->arguments, error))
-            return PQstatus(writer->pg) == CONNECTION_OK ? OUTCOME_ROLLED_BACK : OUTCOME_UNKNOWN;
+    batch->sent = batch_complete(batch, &batch->log_index);
+    for (guint i = 0; i < batch->sent->len; i++) {
+        const LaneWrite *write = &g_array_index(batch->sent, LaneWrite, i);
+        if (!store_connection_prepare(writer, write->statement, write->arguments, error)) {
+            *ret_outcome =
+                PQstatus(writer->pg) == CONNECTION_OK ? OUTCOME_ROLLED_BACK : OUTCOME_UNKNOWN;
+            return FALSE;
+        }
     }
+    *ret_outcome = OUTCOME_UNKNOWN;
     writer->warnings = 0;
     if (!PQenterPipelineMode(writer->pg)) {
         store_error_from_result(error, "pipeline", writer->pg, NULL);
-        return OUTCOME_UNKNOWN;
+        return FALSE;
     }
-    for (guint i = 0; i < all->len; i++) {
-        const LaneWrite *write = &g_array_index(all, LaneWrite, i);
+    for (guint i = 0; i < batch->sent->len; i++) {
+        const LaneWrite *write = &g_array_index(batch->sent, LaneWrite, i);
         if (!store_connection_send(writer, write->statement, write->arguments, error))
-            return OUTCOME_UNKNOWN;
+            return FALSE;
     }
-    if (!PQpipelineSync(writer->pg)) {
+    if (!PQpipelineSync(writer->pg) || PQflush(writer->pg) < 0) {
         store_error_from_result(error, "pipeline", writer->pg, NULL);
-        return OUTCOME_UNKNOWN;
+        return FALSE;
     }
-    return batch_read_outcome(batch, writer, all, log_index, error);
+    return TRUE;
 }
 
 /* --- the thread --- */
 
-static GQueue *
-lane_take_queue(Lane *lane)
+static void
+lane_drain_bell(Lane *lane)
 {
-    GQueue *taken = g_queue_new();
+    guint64 rung;
     g_mutex_lock(&lane->lock);
-    while (taken->length < BATCH_OPERATIONS_MAX && lane->queue.length > 0)
-        g_queue_push_tail_link(taken, g_queue_pop_head_link(&lane->queue));
+    lane->asleep = FALSE;
     g_mutex_unlock(&lane->lock);
-    return taken;
+    if (read(lane->bell, &rung, sizeof rung) < 0 && errno != EAGAIN && errno != EINTR)
+        g_warning("lane: eventfd: %s", g_strerror(errno));
+}
+
+static guint
+lane_queue_length(Lane *lane)
+{
+    guint length;
+    g_mutex_lock(&lane->lock);
+    length = lane->queue.length;
+    g_mutex_unlock(&lane->lock);
+    return length;
+}
+
+static LaneOperation *
+lane_next(Lane *lane)
+{
+    LaneOperation *operation;
+    g_mutex_lock(&lane->lock);
+    operation = g_queue_pop_head(&lane->queue);
+    g_mutex_unlock(&lane->lock);
+    return operation;
+}
+
+/* Those that wait now are told @error; who comes later is not. */
+static void
+lane_refuse_queued(Lane *lane, const GError *error)
+{
+    GQueue queued = G_QUEUE_INIT;
+    g_mutex_lock(&lane->lock);
+    while (lane->queue.length > 0)
+        g_queue_push_tail_link(&queued, g_queue_pop_head_link(&lane->queue));
+    g_mutex_unlock(&lane->lock);
+    lane_operations_finish(&queued, error);
+}
+
+/* The operations of the batch that gathers wait again, in front of those that wait already. */
+static void
+lane_take_back_open(Lane *lane)
+{
+    LaneBatch *batch = g_steal_pointer(&lane->open);
+    LaneOperation *operation;
+    GQueue *operations;
+    if (batch == NULL)
+        return;
+    lane_batch_run_hooks(batch, 0);
+    operations = lane_batch_release_operations(batch);
+    g_mutex_lock(&lane->lock);
+    while ((operation = g_queue_pop_tail(operations)) != NULL) {
+        operation->tries--;
+        g_clear_pointer(&operation->last_entry, log_entry_unref);
+        g_queue_push_head(&lane->queue, operation);
+    }
+    g_mutex_unlock(&lane->lock);
+    g_queue_free(operations);
+    lane_batch_free(batch);
 }
 
 /* While the database is away whoever comes is told so at once. */
 static void
-lane_refuse_queued(Lane *lane)
-{
-    g_autoptr(GError) error =
-        g_error_new_literal(STORE_ERROR, STORE_ERROR_UNAVAILABLE, "PostgreSQL is away");
-    for (;;) {
-        GQueue *queued = lane_take_queue(lane);
-        gboolean none = queued->length == 0;
-        lane_operations_finish(queued, error);
-        g_queue_free(queued);
-        if (none)
-            return;
-    }
-}
-
-static void
 lane_pause(Lane *lane, guint pause_ms)
 {
     gint64 until_us = g_get_monotonic_time() + (gint64)pause_ms * 1000;
-    gboolean in_time = TRUE;
-    while (in_time) {
+    gint64 left_us;
+    g_autoptr(GError) error =
+        g_error_new_literal(STORE_ERROR, STORE_ERROR_UNAVAILABLE, "PostgreSQL is away");
+    while ((left_us = until_us - g_get_monotonic_time()) > 0) {
+        struct pollfd bell = {lane->bell, POLLIN, 0};
         g_mutex_lock(&lane->lock);
-        while (in_time && lane->queue.length == 0)
-            in_time = g_cond_wait_until(&lane->wake, &lane->lock, until_us);
+        lane->asleep = TRUE;
         g_mutex_unlock(&lane->lock);
-        lane_refuse_queued(lane);
+        lane_refuse_queued(lane, error);
+        (void)poll(&bell, 1, (int)(left_us / 1000) + 1);
+        lane_drain_bell(lane);
     }
+    lane_refuse_queued(lane, error);
 }
 
 static gboolean
@@ -435,6 +490,13 @@ batch_finish(LaneBatch *batch, const GError *error)
     g_queue_free(operations);
 }
 
+static void
+batch_finish_committed(LaneBatch *batch)
+{
+    lane_batch_run_commit_hooks(batch);
+    batch_finish(batch, NULL);
+}
+
 static void lane_run_operations(Lane *lane, GQueue *operations, gboolean one_by_one);
 
 /* Rolled back for sure, with memory as it was before: again, if it may help. */
@@ -461,26 +523,21 @@ lane_try_again(Lane *lane, LaneBatch *batch, gboolean lost, const GError *error)
     g_queue_free(again);
 }
 
-/* What became of a batch that is complete in memory: everyone in it learns, or runs again. */
+/* @outcome is what is known of @batch, @error why it is not committed: everyone in it learns, or
+ * runs again.  Nothing is under way, and nothing is open that stands on it. */
 static void
-lane_settle(Lane *lane, LaneBatch *batch)
+lane_settle(Lane *lane, LaneBatch *batch, Outcome outcome, GError *cause)
 {
-    g_autoptr(GError) error = NULL;
-    Outcome outcome;
+    g_autoptr(GError) error = cause;
     gboolean lost = FALSE;
 
-    if (lane_batch_is_empty(batch)) {
-        batch_finish(batch, NULL); /* nothing to write: nothing to wait for */
-        return;
-    }
-    outcome = batch_commit(batch, &error);
     if (outcome == OUTCOME_UNKNOWN) {
         g_message("lane: batch under way: %s; asking what became of it", error->message);
         lost = TRUE;
         outcome = batch_find_out(batch);
     }
     if (outcome == OUTCOME_COMMITTED) {
-        batch_finish(batch, NULL);
+        batch_finish_committed(batch);
         return;
     }
     lane_batch_run_hooks(batch, 0);
@@ -498,23 +555,157 @@ lane_settle(Lane *lane, LaneBatch *batch)
     lane_try_again(lane, batch, lost, error);
 }
 
+/* The batch is complete: it goes.  FALSE: it is no more under way than before, see batch_send(). */
+static gboolean
+lane_send(Lane *lane, LaneBatch *batch, Outcome *ret_outcome, GError **error)
+{
+    lane_batch_run_end_hooks(batch);
+    *ret_outcome = OUTCOME_COMMITTED; /* nothing to write: nothing to wait for */
+    if (lane_batch_is_empty(batch) || !batch_send(batch, ret_outcome, error))
+        return FALSE;
+    lane->under_way = batch;
+    lane->answer_by_us = g_get_monotonic_time() + (gint64)STORE_ANSWER_TIMEOUT_MS * 1000;
+    return TRUE;
+}
+
+/* The answer to the batch under way is here, or will not come.  The next one goes before anybody
+ * is told: PostgreSQL need not wait for that. */
+static void
+lane_take_answer(Lane *lane)
+{
+    LaneBatch *batch = g_steal_pointer(&lane->under_way), *next;
+    GError *error = NULL;
+    Outcome outcome = batch_read_outcome(batch, &error);
+    gboolean sent;
+
+    if (outcome != OUTCOME_COMMITTED) {
+        lane_take_back_open(lane);
+        lane_settle(lane, batch, outcome, error);
+        lane_batch_free(batch);
+        return;
+    }
+    next = g_steal_pointer(&lane->open);
+    lane_batch_run_commit_hooks(batch);
+    sent = next == NULL || lane_send(lane, next, &outcome, &error);
+    batch_finish(batch, NULL);
+    lane_batch_free(batch);
+    if (!sent) {
+        lane_settle(lane, next, outcome, error);
+        lane_batch_free(next);
+    }
+}
+
+static void
+lane_send_open(Lane *lane)
+{
+    LaneBatch *batch = g_steal_pointer(&lane->open);
+    GError *error = NULL;
+    Outcome outcome;
+
+    if (lane_send(lane, batch, &outcome, &error))
+        return;
+    lane_settle(lane, batch, outcome, error);
+    lane_batch_free(batch);
+}
+
+/* Operations that are tried again, to their end. */
 static void
 lane_run_operations(Lane *lane, GQueue *operations, gboolean one_by_one)
 {
     while (operations->length > 0) {
-        g_autoptr(GError) error = NULL;
+        GError *error = NULL;
+        Outcome outcome;
         LaneBatch *batch;
         if (!lane_ready(lane, &error)) {
             lane_operations_finish(operations, error);
+            g_error_free(error);
             return;
         }
         batch = lane_batch_new(lane);
         do {
             lane_batch_apply(batch, g_queue_pop_head(operations));
         } while (operations->length > 0 && batch->bytes < BATCH_BYTES_MAX && !one_by_one);
-        lane_batch_run_end_hooks(batch);
-        lane_settle(lane, batch);
+        if (lane_send(lane, batch, &outcome, &error)) {
+            lane->under_way = NULL;
+            outcome = batch_read_outcome(batch, &error);
+        }
+        lane_settle(lane, batch, outcome, error);
         lane_batch_free(batch);
+    }
+}
+
+/* Sleep at most @wait_ms for the answer to the batch under way, if there is one, or for @bell. */
+static gboolean
+lane_poll(Lane *lane, gboolean bell, int wait_ms)
+{
+    struct pollfd waited[] = {{bell ? lane->bell : -1, POLLIN, 0}, {-1, POLLIN, 0}};
+    int unsent = 0;
+
+    if (lane->under_way != NULL) {
+        unsent = PQflush(lane->writer->pg);
+        waited[1].fd = PQsocket(lane->writer->pg);
+        if (unsent == 1)
+            waited[1].events |= POLLOUT;
+        if (unsent < 0 || waited[1].fd < 0 || lane_gives_up(lane) ||
+            g_get_monotonic_time() >= lane->answer_by_us)
+            return TRUE;
+    }
+    (void)poll(waited, G_N_ELEMENTS(waited), wait_ms);
+    return (waited[1].revents & ~POLLOUT) != 0;
+}
+
+static gboolean
+lane_batch_is_full(const LaneBatch *batch)
+{
+    return batch != NULL &&
+           (batch->operations->len >= BATCH_OPERATIONS_MAX || batch->bytes >= BATCH_BYTES_MAX);
+}
+
+/* Let those that wait add their parts to the open batch; while nothing is under way only those that
+ * wait now, so that PostgreSQL gets its work. */
+static void
+lane_gather(Lane *lane)
+{
+    LaneOperation *operation;
+    guint left = lane->under_way != NULL ? G_MAXUINT : lane_queue_length(lane);
+    while (left-- > 0 && !lane_batch_is_full(lane->open) && (operation = lane_next(lane)) != NULL) {
+        g_autoptr(GError) error = NULL;
+        /* The one under way has shown that the session lives. */
+        if (lane->open == NULL && lane->under_way == NULL && !lane_ready(lane, &error)) {
+            lane_operation_finish(operation, error);
+            lane_refuse_queued(lane, error);
+            return;
+        }
+        if (lane->open == NULL)
+            lane->open = lane_batch_new(lane);
+        lane_batch_apply(lane->open, operation);
+        if (lane->under_way != NULL && lane_poll(lane, FALSE, 0))
+            lane_take_answer(lane);
+    }
+}
+
+/* Until there is something to do.  FALSE: the lane ends. */
+static gboolean
+lane_sleep(Lane *lane)
+{
+    for (;;) {
+        gboolean work, idle;
+        g_mutex_lock(&lane->lock);
+        work = lane->queue.length > 0 && !lane_batch_is_full(lane->open);
+        idle = lane->under_way == NULL && lane->open == NULL;
+        if (idle && lane->stopping && (lane->queue.length == 0 || lane_gives_up(lane))) {
+            g_mutex_unlock(&lane->lock);
+            return FALSE;
+        }
+        lane->asleep = !work;
+        g_mutex_unlock(&lane->lock);
+        if (work)
+            return TRUE;
+        if (lane_poll(lane, TRUE, lane->under_way != NULL ? SLEEP_MAX_MS : -1)) {
+            lane_drain_bell(lane);
+            return TRUE;
+        }
+        lane_drain_bell(lane);
     }
 }
 
@@ -522,21 +713,16 @@ static gpointer
 lane_thread(gpointer data)
 {
     Lane *lane = data;
-    for (;;) {
-        GQueue *operations;
-        gboolean stop;
-        g_mutex_lock(&lane->lock);
-        while (lane->queue.length == 0 && !lane->stopping)
-            g_cond_wait(&lane->wake, &lane->lock);
-        stop = lane->queue.length == 0 || lane_gives_up(lane);
-        g_mutex_unlock(&lane->lock);
-        if (stop)
-            break;
-        operations = lane_take_queue(lane);
-        lane_run_operations(lane, operations, FALSE);
-        g_queue_free(operations);
+    g_autoptr(GError) error =
+        g_error_new_literal(STORE_ERROR, STORE_ERROR_UNAVAILABLE, "the server stops");
+    while (lane_sleep(lane)) {
+        if (lane->under_way != NULL && lane_poll(lane, FALSE, 0))
+            lane_take_answer(lane);
+        lane_gather(lane);
+        if (lane->under_way == NULL && lane->open != NULL)
+            lane_send_open(lane);
     }
-    lane_refuse_queued(lane);
+    lane_refuse_queued(lane, error);
     return NULL;
 }
 
@@ -551,14 +737,27 @@ lane_new(StorePool *pool, LogRing *ring, guint operations_max, GError **error)
     lane->operations_max = operations_max;
     lane->name = g_uuid_string_random();
     g_mutex_init(&lane->lock);
-    g_cond_init(&lane->wake);
     g_queue_init(&lane->queue);
+    lane->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (lane->bell < 0) {
+        g_set_error(error, STORE_ERROR, STORE_ERROR_FAILED, "lane: eventfd: %s", g_strerror(errno));
+        lane_free(lane);
+        return NULL;
+    }
     if (!lane_take(lane, TRUE, error)) {
         lane_free(lane);
         return NULL;
     }
     lane->thread = g_thread_new("lane", lane_thread, lane);
     return lane;
+}
+
+static void
+lane_ring(Lane *lane)
+{
+    const guint64 once = 1;
+    if (write(lane->bell, &once, sizeof once) < 0 && errno != EAGAIN)
+        g_warning("lane: eventfd: %s", g_strerror(errno));
 }
 
 void
@@ -568,8 +767,8 @@ lane_stop(Lane *lane, guint grace_ms)
     lane->stopping = TRUE;
     __atomic_store_n(&lane->give_up_at_us, g_get_monotonic_time() + (gint64)grace_ms * 1000,
                      __ATOMIC_RELAXED);
-    g_cond_broadcast(&lane->wake);
     g_mutex_unlock(&lane->lock);
+    lane_ring(lane);
     if (lane->thread != NULL)
         g_thread_join(g_steal_pointer(&lane->thread));
 }
@@ -584,7 +783,8 @@ lane_free(Lane *lane)
     store_connection_close(lane->writer);
     store_connection_close(lane->reader);
     g_mutex_clear(&lane->lock);
-    g_cond_clear(&lane->wake);
+    if (lane->bell >= 0)
+        close(lane->bell);
     g_free(lane->name);
     g_free(lane);
 }
@@ -593,7 +793,7 @@ gboolean
 lane_submit(Lane *lane, LaneApply apply, LaneDone done, gpointer data, GError **error)
 {
     LaneOperation *operation;
-    gboolean accepted;
+    gboolean accepted, wake = FALSE;
     g_mutex_lock(&lane->lock);
     accepted = !lane->stopping && lane->queue.length < lane->operations_max;
     if (accepted) {
@@ -602,10 +802,12 @@ lane_submit(Lane *lane, LaneApply apply, LaneDone done, gpointer data, GError **
         operation->done = done;
         operation->data = data;
         g_queue_push_tail(&lane->queue, operation);
-        if (lane->queue.length == 1)
-            g_cond_signal(&lane->wake);
+        wake = lane->asleep;
+        lane->asleep = FALSE;
     }
     g_mutex_unlock(&lane->lock);
+    if (wake)
+        lane_ring(lane);
     if (!accepted)
         g_set_error(error, STORE_ERROR, STORE_ERROR_BUSY, "too many writes are waiting");
     return accepted;

@@ -2,15 +2,16 @@
  *
  * One thread a process.  It takes every operation that waits, lets each add its statements to one
  * batch, sends the batch as one libpq pipeline, last of all moves the log's head, commits, and only
- * then tells every operation.  While a commit is under way the next operations gather, so the batch
- * size adapts to the commit time.
+ * then tells every operation.  While a commit is under way the next operations add theirs to the
+ * next batch, which goes when PostgreSQL has answered: the batch size adapts to the commit time.
  *
  * An operation's apply function runs ON THE LANE THREAD, one at a time: memory that only apply and
  * rollback functions touch (the rooms of federation/rooms.c) needs no lock, and events of one room
  * in one batch chain on each other there.
  *
- * Failure: a batch that fails is rolled back (rollback hooks run, newest first) and its operations
- * are applied again one by one.  When the connection is lost during COMMIT, the batch's own id in
+ * Failure: a batch that fails is rolled back (rollback hooks run, newest first; those of the batch
+ * that stands on it before) and its operations are applied again one by one; then those of the
+ * next batch are applied anew.  When the connection is lost during COMMIT, the batch's own id in
  * table lane_batch says after reconnecting whether it happened; a warning on COMMIT counts as
  * unknown. While PostgreSQL is away operations answer STORE_ERROR_UNAVAILABLE; those of a batch
  * whose outcome is not known yet are answered when it is known, which is after PostgreSQL is back.
@@ -34,9 +35,10 @@ typedef struct LaneBatch LaneBatch;
  * May read through lane_batch_connection(), which sees nothing of the open batch. */
 typedef gboolean (*LaneApply)(LaneBatch *batch, gpointer data, GError **error);
 
-/* Rows that another operation of the same batch wrote are not seen by the reads of this one; when
- * both write the same key with a plain INSERT, the batch is taken back, they run one by one, and
- * the second sees the first.  A unique key that is taken answers STORE_ERROR_CONFLICT. */
+/* Rows that another operation of the same batch, or of the one under way, wrote are not seen by the
+ * reads of this one; when both write the same key with a plain INSERT, the batch is taken back,
+ * they run one by one, and the second sees the first.  A unique key that is taken answers
+ * STORE_ERROR_CONFLICT. */
 
 /* After the commit is durable (@error NULL; @position: of the operation's last log entry, 0 if it
  * has none) or after it was refused or failed.  On the lane thread: hand over and return at once.
@@ -80,4 +82,6 @@ void lane_batch_add_with_position(LaneBatch *batch, const StoreStatement *statem
                                   StoreArguments *arguments, const LogEntry *entry);
 /* Called when the batch, or this operation in it, is rolled back. */
 void lane_batch_on_rollback(LaneBatch *batch, void (*hook)(gpointer data), gpointer data);
+/* Called when the batch is durable, before anybody is told.  The next batch may have been begun. */
+void lane_batch_on_commit(LaneBatch *batch, void (*hook)(gpointer data), gpointer data);
 StoreConnection *lane_batch_connection(LaneBatch *batch, GError **error);

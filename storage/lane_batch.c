@@ -29,6 +29,7 @@ lane_batch_new(Lane *lane)
     batch->entries = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
     batch->history = g_ptr_array_new_with_free_func((GDestroyNotify)log_entry_unref);
     batch->hooks = g_array_new(FALSE, TRUE, sizeof(LaneHook));
+    batch->commit_hooks = g_array_new(FALSE, TRUE, sizeof(LaneHook));
     batch->end_hooks = g_array_new(FALSE, TRUE, sizeof(LaneEndHook));
     return batch;
 }
@@ -42,7 +43,9 @@ lane_batch_free(LaneBatch *batch)
     g_ptr_array_unref(batch->entries);
     g_ptr_array_unref(batch->history);
     g_array_unref(batch->hooks);
+    g_array_unref(batch->commit_hooks);
     g_array_unref(batch->end_hooks);
+    g_clear_pointer(&batch->sent, g_array_unref);
     g_free(batch);
 }
 
@@ -105,6 +108,15 @@ lane_batch_run_end_hooks(LaneBatch *batch)
     }
 }
 
+void
+lane_batch_run_commit_hooks(LaneBatch *batch)
+{
+    for (guint i = 0; i < batch->commit_hooks->len; i++) {
+        const LaneHook *hook = &g_array_index(batch->commit_hooks, LaneHook, i);
+        hook->hook(hook->data);
+    }
+}
+
 static void
 batch_note_entry(LaneBatch *batch, const LogEntry *entry)
 {
@@ -147,6 +159,13 @@ lane_batch_on_rollback(LaneBatch *batch, void (*hook)(gpointer data), gpointer d
     g_array_append_val(batch->hooks, added);
 }
 
+void
+lane_batch_on_commit(LaneBatch *batch, void (*hook)(gpointer data), gpointer data)
+{
+    LaneHook added = {hook, data};
+    g_array_append_val(batch->commit_hooks, added);
+}
+
 StoreConnection *
 lane_batch_connection(LaneBatch *batch, GError **error)
 {
@@ -170,7 +189,7 @@ lane_batch_apply(LaneBatch *batch, LaneOperation *operation)
     g_autoptr(GError) error = NULL;
     guint writes = batch->writes->len, late_writes = batch->late_writes->len;
     guint entries = batch->entries->len, history = batch->history->len, hooks = batch->hooks->len;
-    guint end_hooks = batch->end_hooks->len;
+    guint end_hooks = batch->end_hooks->len, commit_hooks = batch->commit_hooks->len;
     gboolean accepted;
 
     batch->malformed = NULL;
@@ -191,6 +210,7 @@ lane_batch_apply(LaneBatch *batch, LaneOperation *operation)
     }
     lane_batch_run_hooks(batch, hooks);
     g_array_set_size(batch->end_hooks, end_hooks);
+    g_array_set_size(batch->commit_hooks, commit_hooks);
     g_array_set_size(batch->writes, writes);
     g_array_set_size(batch->late_writes, late_writes);
     g_ptr_array_set_size(batch->entries, (gint)entries);

@@ -37,12 +37,15 @@ struct LaneBatch {
     GArray *late_writes;   /* of LaneWrite, with position */
     GPtrArray *entries;    /* of LogEntry */
     GPtrArray *history;    /* of LogEntry, newest first */
-    GArray *hooks;         /* of LaneHook */
+    GArray *hooks;         /* of LaneHook: on rollback */
+    GArray *commit_hooks;  /* of LaneHook */
     GArray *end_hooks;     /* of LaneEndHook */
     gsize bytes;
     const char *malformed; /* name of a statement of the present operation with bad text, or NULL */
     gint64 number;         /* its own id, with @fence, once it was on its way */
     gint64 fence;
+    GArray *sent;    /* of LaneWrite: all of it as it is under way; NULL before */
+    guint log_index; /* in `sent`: the statement that gives the positions */
 };
 
 struct Lane {
@@ -52,8 +55,9 @@ struct Lane {
     char *name; /* random; says in the head who holds the log */
 
     GMutex lock;
-    GCond wake;
-    GQueue queue; /* of LaneOperation */
+    int bell;        /* eventfd: for a lane that sleeps */
+    gboolean asleep; /* under the lock */
+    GQueue queue;    /* of LaneOperation */
     guint operations_max;
     gboolean stopping;
     gint64 give_up_at_us; /* atomic; monotonic time; 0: not stopping */
@@ -65,6 +69,9 @@ struct Lane {
     gint64 fence;
     gint64 number; /* of the last batch */
     gboolean fenced;
+    LaneBatch *under_way; /* sent, not yet answered; or NULL */
+    gint64 answer_by_us;  /* of that one; monotonic time */
+    LaneBatch *open;      /* gathers operations meanwhile; or NULL */
 };
 
 void lane_write_clear(gpointer write);
@@ -75,6 +82,7 @@ gboolean lane_batch_is_empty(const LaneBatch *batch);
 /* Take memory back, newest first, down to @count hooks. */
 void lane_batch_run_hooks(LaneBatch *batch, guint count);
 void lane_batch_run_end_hooks(LaneBatch *batch);
+void lane_batch_run_commit_hooks(LaneBatch *batch);
 /* Let @operation add its part.  Refused: its part is taken back, it is told, and it is gone. */
 void lane_batch_apply(LaneBatch *batch, LaneOperation *operation);
 /* Take the operations out of a batch, so that they can be tried again or finished. */

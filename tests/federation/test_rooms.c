@@ -284,6 +284,67 @@ test_a_batch_that_is_taken_back_leaves_the_room_as_it_was(void)
     g_free(gate);
 }
 
+static const StoreStatement insert_profile = {"test_rooms_profile",
+                                              "INSERT INTO profile (user_id) VALUES ($1)"};
+
+/* Stands still in PostgreSQL while another session has that row; then it fails. */
+static gboolean
+stand_and_fail_apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    lane_batch_add(batch, &insert_profile, store_arguments("t", "@gate:alpha.example"));
+    return divide_apply(batch, data, error);
+}
+
+static void
+test_what_stands_on_a_batch_that_fails_is_made_anew(void)
+{
+    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "invite");
+    g_autofree char *base =
+        engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
+    g_autoptr(EngineWait) first = NULL;
+    g_autoptr(EngineWait) failed = engine_wait_new();
+    g_autoptr(EngineWait) second = NULL;
+    g_autoptr(EngineWait) refused = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(RoomEvent) one = NULL;
+    g_autoptr(RoomEvent) two = NULL;
+    StoreConnection *holder = store_borrow(alpha->database->pool, &error);
+    Gate *gate = g_new0(Gate, 1);
+
+    g_assert_true(store_begin(holder, &error));
+    g_assert_true(
+        store_do(holder, &insert_profile, store_arguments("t", "@gate:alpha.example"), &error));
+    gate_close(gate);
+    first = propose_later(room_id, "m.room.topic", "", "{\"topic\":\"first\"}");
+    g_assert_true(lane_submit(alpha->lane, stand_and_fail_apply, lane_rang, failed, &error));
+    gate_open(gate);
+    while (test_database_count(alpha->database,
+                               "SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                               " current_database() AND wait_event_type = 'Lock'") == 0)
+        g_usleep(500);
+    second = propose_later(room_id, "m.room.message", NULL, "{\"body\":\"second\"}");
+    refused = propose_later(room_id, "m.room.member", "@bob:alpha.example",
+                            "{\"membership\":\"join\"}");
+    engine_wait(refused); /* by then the second is in the next batch */
+    g_assert_error(refused->error, REFUSAL, 403);
+    store_rollback(holder);
+    store_return(holder);
+    engine_wait(first);
+    engine_wait(failed);
+    engine_wait(second);
+    g_assert_no_error(first->error);
+    g_assert_error(failed->error, STORE_ERROR, STORE_ERROR_FAILED);
+    g_assert_no_error(second->error);
+    g_assert_true(
+        rooms_event(alpha->rooms, room_id, g_ptr_array_index(first->event_ids, 0), &one, &error));
+    g_assert_true(
+        rooms_event(alpha->rooms, room_id, g_ptr_array_index(second->event_ids, 0), &two, &error));
+    g_assert_cmpstr(one->pdu->prev_events[0], ==, base);
+    g_assert_cmpstr(two->pdu->prev_events[0], ==, one->pdu->event_id);
+    engine_assert_flat_state(alpha, room_id);
+    g_free(gate);
+}
+
 static void
 test_a_redaction_takes_effect_for_those_who_may(void)
 {
@@ -339,6 +400,8 @@ main(int argc, char **argv)
     g_test_add_func("/rooms/many-at-once", test_many_at_once_make_one_chain);
     g_test_add_func("/rooms/batch-taken-back",
                     test_a_batch_that_is_taken_back_leaves_the_room_as_it_was);
+    g_test_add_func("/rooms/stands-on-a-failed-batch",
+                    test_what_stands_on_a_batch_that_fails_is_made_anew);
     g_test_add_func("/rooms/redaction", test_a_redaction_takes_effect_for_those_who_may);
     g_test_add_func("/rooms/equal-state", test_an_equal_state_is_said_once);
     result = g_test_run();

@@ -115,8 +115,6 @@ step_apply(LaneBatch *batch, gpointer data, GError **error)
         g_string_append_printf(step->trace, "+%s", step->name);
         lane_batch_on_rollback(batch, step_rolled_back, step);
     }
-    if (step->divide)
-        lane_batch_add(batch, &divide_statement, store_arguments("i", step->divisor));
     if (step->at_end)
         lane_batch_at_end(batch, step_at_end, step);
     if (step->row) {
@@ -133,6 +131,8 @@ step_apply(LaneBatch *batch, gpointer data, GError **error)
         lane_batch_add_with_position(batch, &insert_at_statement, store_arguments("t", step->name),
                                      entry);
     }
+    if (step->divide)
+        lane_batch_add(batch, &divide_statement, store_arguments("i", step->divisor));
     if (step->refuse) {
         g_set_error(error, STORE_ERROR, STORE_ERROR_FAILED, "not today");
         return FALSE;
@@ -159,26 +159,63 @@ steps_wait(Step *steps, guint count)
     }
 }
 
-/* Queue all while the first one's apply function stands still, so that the others make one batch.
+/* Another session has written the row "gate" and holds its transaction open: whoever inserts that
+ * row stands still, on its way to PostgreSQL, until the gate opens. */
+typedef struct {
+    StoreConnection *holder;
+    Step step;
+} Gate;
+
+static void
+gate_shut(Fixture *fixture, Gate *gate)
+{
+    g_autoptr(GError) error = NULL;
+    gint64 waiting = 0;
+    gate->step.name = "gate";
+    gate->step.no_entry = TRUE;
+    gate->holder = store_borrow(fixture->database->pool, &error);
+    g_assert_no_error(error);
+    g_assert_true(store_begin(gate->holder, &error));
+    g_assert_true(store_do(gate->holder, &insert_statement, store_arguments("t", "gate"), &error));
+    g_assert_true(lane_submit(fixture->lane, step_apply, step_done, &gate->step, &error));
+    while (waiting == 0 && g_atomic_int_get(&gate->step.done) == 0)
+        waiting = test_database_count(fixture->database,
+                                      "SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                                      " current_database() AND wait_event_type = 'Lock'");
+}
+
+static void
+gate_open(Gate *gate)
+{
+    store_rollback(gate->holder);
+    store_return(gate->holder);
+    steps_wait(&gate->step, 1);
+    g_clear_error(&gate->step.error);
+}
+
+/* Let them add their parts while the batch with the gate is under way, so that they make one batch.
  */
+static void
+steps_apply(Fixture *fixture, Step *steps, guint count)
+{
+    g_autoptr(GError) error = NULL;
+    for (guint i = 0; i < count; i++)
+        g_assert_true(lane_submit(fixture->lane, step_apply, step_done, &steps[i], &error));
+    for (guint i = 0; i < count; i++)
+        while (g_atomic_int_get((gint *)&steps[i].applied) == 0 &&
+               g_atomic_int_get(&steps[i].done) == 0)
+            g_usleep(500);
+}
+
 static void
 steps_submit(Fixture *fixture, Step *steps, guint count)
 {
-    g_autoptr(GError) error = NULL;
-    GMutex gate;
-    Step first = {.name = "gate", .no_entry = TRUE, .gate = &gate};
-    g_mutex_init(&gate);
-    g_mutex_lock(&gate);
-    first.name = "gate";
-    g_assert_true(lane_submit(fixture->lane, step_apply, step_done, &first, &error));
-    for (guint i = 0; i < count; i++)
-        g_assert_true(lane_submit(fixture->lane, step_apply, step_done, &steps[i], &error));
-    g_mutex_unlock(&gate);
-    steps_wait(&first, 1);
+    Gate gate = {0};
+    gate_shut(fixture, &gate);
+    steps_apply(fixture, steps, count);
+    gate_open(&gate);
     steps_wait(steps, count);
     g_free(test_database_query(fixture->database, "DELETE FROM written WHERE name = 'gate'"));
-    g_clear_error(&first.error);
-    g_mutex_clear(&gate);
 }
 
 /* Until the query answers with something. */
@@ -280,6 +317,61 @@ test_failed_batch_is_rolled_back_and_runs_one_by_one(void)
     g_assert_cmpint(steps[2].position, ==, 2);
     g_assert_cmpint(test_database_count(fixture.database, "SELECT count(*) FROM log"), ==, 2);
     g_clear_error(&steps[1].error);
+    fixture_clear(&fixture);
+}
+
+/* What gathers while a batch is under way stands on that batch: when it fails, the later goes
+ * first, and is applied anew once the earlier has been told. */
+static void
+test_failed_batch_takes_the_next_one_back_with_it(void)
+{
+    Fixture fixture;
+    g_autoptr(GString) trace = g_string_new(NULL);
+    Gate gate = {.step = {.trace = trace, .divide = TRUE}};
+    Step steps[3] = {{.name = "a", .trace = trace},
+                     {.name = "b", .trace = trace, .refuse = TRUE},
+                     {.name = "c", .trace = trace}};
+    fixture_init(&fixture);
+    fixture_open_lane(&fixture, 100);
+    gate_shut(&fixture, &gate);
+    steps_apply(&fixture, steps, 3);
+    g_assert_cmpint(g_atomic_int_get(&steps[0].done), ==, 0); /* nothing is durable yet */
+    g_assert_cmpint(g_atomic_int_get(&steps[1].done), ==, 1);
+    g_assert_cmpint(test_database_count(fixture.database, "SELECT count(*) FROM log"), ==, 0);
+    gate_open(&gate);
+    steps_wait(steps, 3);
+    g_assert_no_error(steps[0].error);
+    g_assert_error(steps[1].error, STORE_ERROR, STORE_ERROR_FAILED);
+    g_assert_no_error(steps[2].error);
+    g_assert_cmpstr(trace->str, ==, "+gate+a+b-b+c-c-a-gate+a+c");
+    g_assert_cmpint(steps[0].position, ==, 1);
+    g_assert_cmpint(steps[2].position, ==, 2);
+    g_assert_cmpint(test_database_count(fixture.database, "SELECT count(*) FROM written"), ==, 2);
+    g_clear_error(&steps[1].error);
+    fixture_clear(&fixture);
+}
+
+/* Each batch's positions and ring follow those of the one before it. */
+static void
+test_next_batch_follows_the_one_under_way(void)
+{
+    Fixture fixture;
+    g_autoptr(GPtrArray) entries = NULL;
+    Gate gate = {0};
+    Step steps[2] = {{.name = "a"}, {.name = "b", .entries = 1}};
+    fixture_init(&fixture);
+    fixture_open_lane(&fixture, 100);
+    gate_shut(&fixture, &gate);
+    steps_apply(&fixture, steps, 2);
+    gate_open(&gate);
+    steps_wait(steps, 2);
+    g_assert_cmpint(steps[0].position, ==, 1);
+    g_assert_cmpint(steps[1].position, ==, 3);
+    g_assert_true(log_ring_read(fixture.ring, 0, 10, &entries));
+    g_assert_cmpuint(entries->len, ==, 3);
+    /* two batches: the gate's, and theirs */
+    g_assert_cmpint(test_database_count(fixture.database, "SELECT count(*) FROM lane_batch"), ==,
+                    2);
     fixture_clear(&fixture);
 }
 
@@ -511,6 +603,7 @@ check_lost_commit(ProxyCut cut)
     Step steps[3] = {{.name = "a", .trace = trace},
                      {.name = "b", .trace = trace},
                      {.name = "c", .trace = trace}};
+    Gate gate = {0};
     StorePool *pool;
 
     fixture_init(&fixture);
@@ -518,24 +611,12 @@ check_lost_commit(ProxyCut cut)
     pool = fixture.pool = store_pool_new(test_proxy_conninfo(proxy), 4);
     fixture_open_lane(&fixture, 100);
     steps_submit(&fixture, &before, 1);
-    {
-        GMutex gate;
-        Step first = {.name = "gate", .no_entry = TRUE, .gate = &gate, .trace = trace};
-        g_autoptr(GError) error = NULL;
-        g_mutex_init(&gate);
-        g_mutex_lock(&gate);
-        g_assert_true(lane_submit(fixture.lane, step_apply, step_done, &first, &error));
-        while (g_atomic_int_get((gint *)&first.applied) == 0)
-            g_usleep(500);
-        for (guint i = 0; i < 3; i++)
-            g_assert_true(lane_submit(fixture.lane, step_apply, step_done, &steps[i], &error));
-        test_proxy_cut_at_commit(proxy, cut,
-                                 2); /* the second COMMIT from here: the batch of three */
-        g_mutex_unlock(&gate);
-        steps_wait(&first, 1);
-        steps_wait(steps, 3);
-        g_mutex_clear(&gate);
-    }
+    gate.step.trace = trace;
+    gate_shut(&fixture, &gate);
+    steps_apply(&fixture, steps, 3);
+    test_proxy_cut_at_commit(proxy, cut, 1); /* the gate's has passed: the batch of three */
+    gate_open(&gate);
+    steps_wait(steps, 3);
     g_assert_cmpuint(test_proxy_cuts(proxy), ==, 1);
     for (guint i = 0; i < 3; i++) {
         g_assert_no_error(steps[i].error);
@@ -786,6 +867,8 @@ main(int argc, char **argv)
     g_test_add_func("/lane/order", test_entries_follow_one_another);
     g_test_add_func("/lane/refused", test_refused_operation_leaves_the_others);
     g_test_add_func("/lane/failed", test_failed_batch_is_rolled_back_and_runs_one_by_one);
+    g_test_add_func("/lane/failed-below", test_failed_batch_takes_the_next_one_back_with_it);
+    g_test_add_func("/lane/follows", test_next_batch_follows_the_one_under_way);
     g_test_add_func("/lane/rows", test_rows_of_a_batch_are_gathered);
     g_test_add_func("/lane/conflict", test_same_key_twice_conflicts_for_the_second);
     g_test_add_func("/lane/utf8", test_text_that_is_not_utf8_refuses_its_operation_alone);
