@@ -6,6 +6,7 @@
 enum {
     DEVICE_FIND,
     DEVICE_LIST,
+    DEVICE_LIST_ALL_OF,
     DEVICE_INSERT,
     DEVICE_RENAME,
     DEVICE_DELETE,
@@ -19,6 +20,9 @@ const StoreStatement device_statements[] = {
                      "SELECT " DEVICE_COLUMNS " FROM device WHERE user_id = $1 AND device_id = $2"},
     [DEVICE_LIST] = {"device_list",
                      "SELECT " DEVICE_COLUMNS " FROM device WHERE user_id = $1 ORDER BY device_id"},
+    [DEVICE_LIST_ALL_OF] = {"device_list_all_of",
+                            "SELECT " DEVICE_COLUMNS
+                            " FROM device WHERE user_id = ANY($1) ORDER BY user_id, device_id"},
     [DEVICE_INSERT] =
         {"device_insert",
          "INSERT INTO device AS d (" DEVICE_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7) "
@@ -77,17 +81,33 @@ device_store_find(StoreConnection *connection, const char *user_id, const char *
     return TRUE;
 }
 
-GPtrArray *
-device_store_list(StoreConnection *connection, const char *user_id, GError **error)
+static GPtrArray *
+devices_run(StoreConnection *connection, guint statement, StoreArguments *arguments, GError **error)
 {
-    g_autoptr(StoreRows) rows = store_run(connection, &device_statements[DEVICE_LIST],
-                                          store_arguments("t", user_id), error);
+    g_autoptr(StoreRows) rows =
+        store_run(connection, &device_statements[statement], arguments, error);
     if (rows == NULL)
         return NULL;
     GPtrArray *devices = g_ptr_array_new_with_free_func((GDestroyNotify)device_row_free);
-    for (guint row = 0; row < store_rows_count(rows); row++)
-        g_ptr_array_add(devices, device_of(rows, row));
+    for (guint i = 0; i < store_rows_count(rows); i++)
+        g_ptr_array_add(devices, device_of(rows, i));
     return devices;
+}
+
+GPtrArray *
+device_store_list(StoreConnection *connection, const char *user_id, GError **error)
+{
+    return devices_run(connection, DEVICE_LIST, store_arguments("t", user_id), error);
+}
+
+GPtrArray *
+device_store_list_all_of(StoreConnection *connection, const char *const *user_ids, gsize count,
+                         GError **error)
+{
+    StoreArguments *arguments = store_arguments("");
+
+    store_arguments_text_array(arguments, user_ids, count);
+    return devices_run(connection, DEVICE_LIST_ALL_OF, arguments, error);
 }
 
 void

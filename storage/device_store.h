@@ -22,6 +22,9 @@ gboolean device_store_find(StoreConnection *connection, const char *user_id, con
                            DeviceRow **ret_row, GError **error);
 /* GPtrArray of DeviceRow, by device id. */
 GPtrArray *device_store_list(StoreConnection *connection, const char *user_id, GError **error);
+/* Those of several users, in one query. */
+GPtrArray *device_store_list_all_of(StoreConnection *connection, const char *const *user_ids,
+                                    gsize count, GError **error);
 
 /* An existing device keeps its name and its bound keys where it has them. */
 void device_store_insert_in_batch(LaneBatch *batch, const DeviceRow *row);

@@ -13,7 +13,6 @@
 #include "storage/receipt_store.h"
 
 #define THREAD_BYTES_MAX 255
-#define PARTNER_RECEIPTS_MAX 1000 /* of one EDU */
 
 #define READ "m.read"
 #define READ_PRIVATE "m.read.private"
@@ -402,10 +401,9 @@ receive_one(Server *server, StoreConnection *connection, const char *origin, con
 }
 
 void
-receipts_receive(Server *server, const char *origin, const cJSON *content)
+receipts_receive(Server *server, const char *origin, const cJSON *content, guint *budget)
 {
     g_autoptr(StoreConnection) connection = store_borrow(server->pool, NULL);
-    guint taken = 0;
     const cJSON *room;
     const cJSON *receipt;
 
@@ -415,8 +413,9 @@ receipts_receive(Server *server, const char *origin, const cJSON *content)
     {
         cJSON_ArrayForEach(receipt, json_get_object(room, READ))
         {
-            if (++taken > PARTNER_RECEIPTS_MAX)
+            if (*budget == 0)
                 return;
+            (*budget)--;
             receive_one(server, connection, origin, room->string, receipt);
         }
     }

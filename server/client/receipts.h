@@ -13,5 +13,5 @@ gboolean receipts_append(StoreConnection *connection, const char *room_id, const
                          gint64 after, gint64 until, GString *out, GError **error);
 
 /* The content of an m.receipt EDU from @origin: receipts of its own users in rooms where they are;
- * the others are passed over.  On a worker. */
-void receipts_receive(Server *server, const char *origin, const cJSON *content);
+ * the others are passed over.  @budget: how many of them, and it goes down.  On a worker. */
+void receipts_receive(Server *server, const char *origin, const cJSON *content, guint *budget);

@@ -23,36 +23,53 @@ server_of(const char *user_id)
     return user_id[0] == '@' && colon != NULL ? colon + 1 : NULL;
 }
 
+/* NULL without @error: longer than a message may be. */
 static GBytes *
 to_device_event(const char *sender, const char *type, const cJSON *content, GError **error)
 {
-    g_autoptr(cJSON) event = cJSON_CreateObject();
-    cJSON_AddStringToObject(event, "sender", sender);
-    cJSON_AddStringToObject(event, "type", type);
-    cJSON_AddItemReferenceToObject(event, "content", (cJSON *)content);
-    return json_canonical(event, error);
+    g_autoptr(GString) event = g_string_new("{\"content\":");
+    gsize before = event->len;
+
+    if (!json_canonical_append(event, content, error) ||
+        event->len - before > TO_DEVICE_CONTENT_BYTES_MAX)
+        return NULL;
+    g_string_append(event, ",\"sender\":");
+    json_append_string(event, sender);
+    g_string_append(event, ",\"type\":");
+    json_append_string(event, type);
+    g_string_append_c(event, '}');
+    return g_string_free_to_bytes(g_steal_pointer(&event));
 }
 
 static gboolean
-deliver_to_user(LaneBatch *batch, StoreConnection *connection, const char *sender, const char *type,
-                const cJSON *user, GError **error)
+deliver_to_device(LaneBatch *batch, const char *sender, const char *type, const cJSON *of_user,
+                  const DeviceRow *device, GError **error)
 {
-    g_autoptr(GPtrArray) devices = device_store_list(connection, user->string, error);
-    if (devices == NULL)
-        return FALSE;
-    for (guint i = 0; i < devices->len; i++) {
-        const DeviceRow *device = g_ptr_array_index(devices, i);
-        const cJSON *content = json_get_object(user, device->device_id);
-        if (content == NULL)
-            content = json_get_object(user, "*");
-        if (content == NULL)
-            continue;
-        g_autoptr(GBytes) event = to_device_event(sender, type, content, error);
-        if (event == NULL)
-            return FALSE;
-        to_device_store_put(batch, user->string, device->device_id, event);
-    }
-    return TRUE;
+    const cJSON *content = json_get_object(of_user, device->device_id);
+    g_autoptr(GError) problem = NULL;
+    g_autoptr(GBytes) event = NULL;
+
+    if (content == NULL)
+        content = json_get_object(of_user, "*");
+    if (content == NULL)
+        return TRUE;
+    event = to_device_event(sender, type, content, &problem);
+    if (event != NULL)
+        to_device_store_put(batch, device->user_id, device->device_id, event);
+    if (problem == NULL)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return FALSE;
+}
+
+guint
+to_device_count(const cJSON *messages)
+{
+    guint count = 0;
+
+    for (const cJSON *user = messages->child; user != NULL; user = user->next)
+        count += user->child != NULL ? (guint)cJSON_GetArraySize(user) : 1;
+    return count;
 }
 
 gboolean
@@ -60,13 +77,30 @@ to_device_deliver(LaneBatch *batch, Server *server, const char *sender, const ch
                   const cJSON *messages, GError **error)
 {
     StoreConnection *connection = lane_batch_connection(batch, error);
+    g_autoptr(GHashTable) users = g_hash_table_new(seeded_str_hash, g_str_equal);
+    g_autoptr(GPtrArray) user_ids = g_ptr_array_new();
+    g_autoptr(GPtrArray) devices = NULL;
+
     if (connection == NULL)
         return FALSE;
     for (const cJSON *user = messages->child; user != NULL; user = user->next)
         if (g_strcmp0(server_of(user->string), server->name) == 0 && cJSON_IsObject(user) &&
-            !deliver_to_user(batch, connection, sender, type, user, error))
+            user->child != NULL) {
+            g_hash_table_insert(users, user->string, (gpointer)user);
+            g_ptr_array_add(user_ids, user->string);
+        }
+    if (user_ids->len == 0)
+        return TRUE;
+    /* One look for all: nobody else writes meanwhile. */
+    devices = device_store_list_all_of(connection, (const char *const *)user_ids->pdata,
+                                       user_ids->len, error);
+    for (guint i = 0; devices != NULL && i < devices->len; i++) {
+        const DeviceRow *device = g_ptr_array_index(devices, i);
+        if (!deliver_to_device(batch, sender, type, g_hash_table_lookup(users, device->user_id),
+                               device, error))
             return FALSE;
-    return TRUE;
+    }
+    return devices != NULL;
 }
 
 /* m.direct_to_device for the users of @server_name among @messages; NULL when it is too large. */
@@ -146,10 +180,38 @@ sending_done(gpointer data, gint64 position, const GError *error)
     room_transactions_end(transactions, key, NULL, error);
 }
 
+/* The contents of one user's messages are objects of at most TO_DEVICE_CONTENT_BYTES_MAX. */
 static gboolean
-check_and_sort(const cJSON *messages, const char *own_name, GHashTable *remote, GError **error)
+check_contents(const cJSON *user, gboolean may_be_long, GError **error)
 {
-    guint count = 0;
+    for (const cJSON *content = user->child; content != NULL; content = content->next) {
+        if (!cJSON_IsObject(content)) {
+            refusal_set(error, 400, "M_INVALID_PARAM", "Each message is an object");
+            return FALSE;
+        }
+        g_autoptr(GBytes) bytes = may_be_long ? json_canonical(content, error) : NULL;
+        if (may_be_long && bytes == NULL)
+            return FALSE;
+        if (bytes != NULL && g_bytes_get_size(bytes) > TO_DEVICE_CONTENT_BYTES_MAX) {
+            refusal_set(error, 413, "M_TOO_LARGE", "A message may take %u bytes",
+                        TO_DEVICE_CONTENT_BYTES_MAX);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+check_and_sort(Request *request, const cJSON *messages, GHashTable *remote, GError **error)
+{
+    const gboolean may_be_long =
+        g_bytes_get_size(request_body(request)) > TO_DEVICE_CONTENT_BYTES_MAX;
+
+    if (to_device_count(messages) > TO_DEVICE_MESSAGES_MAX) {
+        refusal_set(error, 400, "M_INVALID_PARAM", "At most %u messages go at a time",
+                    TO_DEVICE_MESSAGES_MAX);
+        return FALSE;
+    }
     for (const cJSON *user = messages->child; user != NULL; user = user->next) {
         const char *name = server_of(user->string);
         if (name == NULL || !cJSON_IsObject(user)) {
@@ -157,14 +219,9 @@ check_and_sort(const cJSON *messages, const char *own_name, GHashTable *remote, 
                         "messages maps user ids to objects of device id: content");
             return FALSE;
         }
-        for (const cJSON *content = user->child; content != NULL; content = content->next)
-            if (!cJSON_IsObject(content) || ++count > TO_DEVICE_MESSAGES_MAX) {
-                refusal_set(error, 400, "M_INVALID_PARAM",
-                            "Each message is an object, and at most %u go at a time",
-                            TO_DEVICE_MESSAGES_MAX);
-                return FALSE;
-            }
-        if (strcmp(name, own_name) == 0)
+        if (!check_contents(user, may_be_long, error))
+            return FALSE;
+        if (strcmp(name, request_server(request)->name) == 0)
             continue;
         cJSON *of_server = g_hash_table_lookup(remote, name);
         if (of_server == NULL) {
@@ -230,7 +287,7 @@ send_to_device_put(Request *request, GError **error)
     g_autoptr(GError) failure = NULL;
     gboolean seen = FALSE;
 
-    if (messages == NULL || !check_and_sort(messages, server->name, remote, error))
+    if (messages == NULL || !check_and_sort(request, messages, remote, error))
         return NULL;
     if (strlen(txn_id) > TXN_ID_BYTES_MAX)
         return response_error(400, "M_INVALID_PARAM", "A transaction ID may have at most %d bytes",

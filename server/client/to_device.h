@@ -6,11 +6,15 @@
 #include "server/http/request.h"
 #include "storage/lane.h"
 
-#define TO_DEVICE_MESSAGES_MAX 5000u /* devices addressed by one request or EDU */
+#define TO_DEVICE_MESSAGES_MAX 5000u /* devices and users addressed by one request or EDU */
+#define TO_DEVICE_CONTENT_BYTES_MAX 65536u
 
 Response *send_to_device_put(Request *request, GError **error);
 
-/* Into the inboxes of our users: @messages maps user id -> device id or "*" -> content; what names
- * other servers' users or unknown devices is passed over.  Inside a lane operation. */
+/* How many @messages address: each user, and each device or "*" besides the first. */
+guint to_device_count(const cJSON *messages);
+/* Into the inboxes of our users: @messages (at most TO_DEVICE_MESSAGES_MAX) maps user id -> device
+ * id or "*" -> content; what names other servers' users or unknown devices, or is longer than
+ * TO_DEVICE_CONTENT_BYTES_MAX, is passed over.  Inside a lane operation. */
 gboolean to_device_deliver(LaneBatch *batch, Server *server, const char *sender, const char *type,
                            const cJSON *messages, GError **error);

@@ -1,11 +1,11 @@
-/* server/client/typing_routes.c: PUT typing, and m.typing of partners. */
+/* server/client/typing_routes.c: PUT typing. */
 #include <string.h>
 
 #include "federation/delivery.h"
 #include "identity/refusal.h"
 #include "server/client/typing.h"
-#include "server/client/typing_routes.h"
 #include "server/http/route.h"
+#include "server/server.h"
 #include "storage/membership_store.h"
 
 /* Server-server API, "Typing Notifications". */
@@ -76,24 +76,6 @@ typing_put(Request *request, GError **error)
     if (!tell_partners(server, connection, room_id, user_id, cJSON_IsTrue(is_typing), error))
         return NULL;
     return response_empty_object();
-}
-
-void
-typing_receive(Server *server, const char *origin, const cJSON *content)
-{
-    const char *room_id = json_get_string(content, "room_id");
-    const char *user_id = json_get_string(content, "user_id");
-    const char *colon = user_id != NULL ? strchr(user_id, ':') : NULL;
-    g_autoptr(StoreConnection) connection = NULL;
-    gboolean joined = FALSE;
-
-    if (room_id == NULL || colon == NULL || *user_id != '@' || strcmp(colon + 1, origin) != 0)
-        return;
-    connection = store_borrow(server->pool, NULL);
-    if (connection == NULL || !is_joined(connection, room_id, user_id, &joined, NULL) || !joined)
-        return;
-    typing_set(server->typing, room_id, user_id,
-               json_get_boolean(content, "typing", FALSE) ? TYPING_PARTNER_MS : 0);
 }
 
 extern const Route typing_routes[];

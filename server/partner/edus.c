@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "federation/room/identifier.h"
 #include "federation/rooms.h"
 #include "identity/clock.h"
 #include "identity/seeded_hash.h"
@@ -17,6 +18,8 @@
 #include "storage/membership_store.h"
 
 #define EDUS_MAX 100u
+#define RECEIPTS_MAX 1000u /* of one transaction; each is a few looks into the database */
+#define TEXT_BYTES_MAX 255
 /* Under this the message ids of to-device messages are remembered beside clients' transaction ids.
  */
 #define MESSAGE_SCOPE "m.direct_to_device"
@@ -32,8 +35,8 @@ typedef struct {
 static gboolean
 is_of(const char *user_id, const char *server_name)
 {
-    const char *colon = user_id != NULL && user_id[0] == '@' ? strchr(user_id, ':') : NULL;
-    return colon != NULL && strcmp(colon + 1, server_name) == 0;
+    return identifier_user_id_valid(user_id) &&
+           strcmp(identifier_server(user_id), server_name) == 0;
 }
 
 /* ---- at once ---- */
@@ -48,14 +51,17 @@ may_speak_in(const Receiving *receiving, const char *room_id)
            allows;
 }
 
+/* @budget: how many rooms and receipts of this transaction are still looked at. */
 static void
-take_receipts(const Receiving *receiving, const cJSON *content)
+take_receipts(const Receiving *receiving, const cJSON *content, guint *budget)
 {
     g_autoptr(cJSON) allowed = cJSON_CreateObject();
-    for (const cJSON *room = content->child; room != NULL; room = room->next)
+    guint rooms = *budget;
+    for (const cJSON *room = content->child; room != NULL && rooms > 0; room = room->next, rooms--)
         if (may_speak_in(receiving, room->string))
             cJSON_AddItemToObject(allowed, room->string, cJSON_Duplicate(room, TRUE));
-    receipts_receive(receiving->server, receiving->origin, allowed);
+    receipts_receive(receiving->server, receiving->origin, allowed, budget);
+    *budget = MIN(*budget, rooms);
 }
 
 static void
@@ -94,8 +100,9 @@ take_to_device(LaneBatch *batch, const Receiving *receiving, GHashTable *taken,
 
     if (connection == NULL)
         return FALSE;
-    if (!is_of(sender, receiving->origin) || type == NULL || messages == NULL ||
-        message_id == NULL || strlen(message_id) > 255 ||
+    if (!is_of(sender, receiving->origin) || type == NULL || strlen(type) > TEXT_BYTES_MAX ||
+        messages == NULL || to_device_count(messages) > TO_DEVICE_MESSAGES_MAX ||
+        message_id == NULL || strlen(message_id) > TEXT_BYTES_MAX ||
         !g_hash_table_add(taken, g_strconcat(sender, " ", message_id, NULL)))
         return TRUE;
     if (!event_store_find_transaction(connection, sender, "", MESSAGE_SCOPE, message_id, &seen,
@@ -164,7 +171,7 @@ partner_edus_receive(Server *server, const char *origin, const cJSON *edus, Part
     Receiving *receiving = g_new0(Receiving, 1);
     g_autoptr(GError) error = NULL;
     gboolean durable = FALSE;
-    guint count = 0;
+    guint count = 0, receipts = RECEIPTS_MAX;
 
     *receiving = (Receiving){server, g_strdup(origin), edus, done, data};
     for (const cJSON *edu = edus != NULL ? edus->child : NULL; edu != NULL && count < EDUS_MAX;
@@ -176,7 +183,7 @@ partner_edus_receive(Server *server, const char *origin, const cJSON *edus, Part
         if (g_strcmp0(type, "m.typing") == 0)
             take_typing(receiving, content);
         else if (g_strcmp0(type, "m.receipt") == 0)
-            take_receipts(receiving, content);
+            take_receipts(receiving, content, &receipts);
         durable |= is_durable(type);
     }
     if (durable && lane_submit(server->lane, receiving_apply, receiving_done, receiving, &error))

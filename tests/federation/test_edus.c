@@ -154,6 +154,92 @@ test_to_device(Fixture *fixture, gconstpointer data)
                     ==, 1);
 }
 
+/* A transaction may hold 16 MiB: how many rooms it makes us look at is not its to choose. */
+static void
+test_receipts_are_bounded(Fixture *fixture, gconstpointer data)
+{
+    for (guint others = 1000; others >= 999; others--) {
+        g_autoptr(GString) content = g_string_new("{");
+        for (guint i = 0; i < others; i++)
+            g_string_append_printf(content, "\"!!%u:alpha.example\":{},", i);
+        g_string_append_printf(content,
+                               "\"%s\":{\"m.read\":{\"" BERTA
+                               "\":{\"data\":{\"ts\":5},\"event_ids\":[\"%s\"]}}}}",
+                               fixture->room_id, fixture->event_id);
+        say(fixture, "m.receipt", content->str);
+        if (others == 999)
+            house_await_count(fixture->alpha, "SELECT count(*) FROM receipt", 1);
+        /* the lane has come past it */
+        g_autoptr(GError) error = NULL;
+        g_free(house_send(fixture->alpha, fixture->closed_id, ANNA, "m.room.message", NULL,
+                          "{\"body\":\"x\"}", &error));
+        g_assert_no_error(error);
+        g_assert_cmpint(
+            test_database_count(fixture->alpha->database, "SELECT count(*) FROM receipt"), ==,
+            others == 999 ? 1 : 0);
+    }
+}
+
+static gint64
+inbox(Fixture *fixture)
+{
+    return test_database_count(fixture->alpha->database, "SELECT count(*) FROM to_device");
+}
+
+/* Each user addressed costs a look while nobody else writes, and what is in the inbox comes in one
+ * sync. */
+static void
+test_to_device_is_bounded(Fixture *fixture, gconstpointer data)
+{
+    for (guint others = 5000; others >= 4999; others--) {
+        g_autoptr(GString) content = g_string_new(NULL);
+        g_string_printf(content,
+                        "{\"sender\":\"" BERTA
+                        "\",\"type\":\"m.x\",\"message_id\":\"crowd%u\",\"messages\":{",
+                        others);
+        for (guint i = 0; i < others; i++)
+            g_string_append_printf(content, "\"@n%u:alpha.example\":{},", i);
+        g_string_append(content, "\"" ANNA "\":{\"*\":{}}}}");
+        say(fixture, "m.direct_to_device", content->str);
+        g_assert_cmpint(inbox(fixture), ==, others == 4999 ? 1 : 0);
+    }
+
+    const gsize most = 65536 - strlen("{\"a\":\"\"}");
+    for (gsize length = most + 1; length >= most; length--) {
+        g_autofree char *text = g_strnfill(length, 'x');
+        g_autofree char *content =
+            g_strdup_printf("{\"sender\":\"" BERTA "\",\"type\":\"m.x\",\"message_id\":\"long%u\","
+                            "\"messages\":{\"" ANNA "\":{\"PHONE\":{\"a\":\"%s\"}}}}",
+                            (guint)length, text);
+        say(fixture, "m.direct_to_device", content);
+        g_assert_cmpint(inbox(fixture), ==, length == most ? 2 : 1);
+    }
+
+    /* Names that no table could hold spoil nothing: random, for a plain one would be packed. */
+    g_autoptr(GString) name = g_string_new("@");
+    for (guint i = 0; i < 2000; i++) {
+        g_autofree char *more = g_uuid_string_random();
+        g_string_append(name, more);
+    }
+    g_autofree char *type = g_strdup(name->str);
+    g_string_append(name, ":beta.example");
+    g_autofree char *list = g_strdup_printf("{\"user_id\":\"%s\",\"device_id\":\"X\"}", name->str);
+    say_to_device(fixture, name->str, ANNA, "named");
+    say(fixture, "m.device_list_update", list);
+    say(fixture, "m.signing_key_update", list);
+    g_autofree char *typed =
+        g_strdup_printf("{\"sender\":\"" BERTA "\",\"type\":\"%s\","
+                        "\"message_id\":\"typed\",\"messages\":{\"" ANNA "\":{\"PHONE\":{}}}}",
+                        type);
+    say(fixture, "m.direct_to_device", typed);
+    say_typing(fixture, fixture->room_id, name->str);
+    say_receipt(fixture, fixture->room_id, name->str);
+    g_assert_cmpint(inbox(fixture), ==, 2);
+    g_assert_cmpint(test_database_count(fixture->alpha->database,
+                                        "SELECT count(*) FROM log WHERE length(user_id) > 255"),
+                    ==, 0);
+}
+
 static void
 test_device_lists(Fixture *fixture, gconstpointer data)
 {
@@ -215,6 +301,8 @@ main(int argc, char **argv)
         {"/edus/typing-past-the-acl", test_typing_past_the_acl},
         {"/edus/receipts", test_receipts},
         {"/edus/to-device", test_to_device},
+        {"/edus/receipts-bounded", test_receipts_are_bounded},
+        {"/edus/to-device-bounded", test_to_device_is_bounded},
         {"/edus/device-lists", test_device_lists},
         {"/edus/alone", test_an_edu_alone_is_told_at_once},
         {"/edus/unknown", test_unknown_kinds_are_passed_over},

@@ -467,6 +467,34 @@ class Keys(unittest.TestCase):
         self.send(anna, {"@nobody:plain.example": {"*": {}}, berta.user_id: {"NONE": {}}}, "passed")
         self.assertEqual(inbox(berta.sync()), [])
 
+    def test_to_device_limits(self):
+        """how many are addressed, and how much one message holds, has a limit, and what is over it reaches nobody"""
+        anna, berta = self.person("anna"), self.person("berta")
+        berta.catch_up()
+
+        def crowd(count, of_each):
+            return {f"@n{i}:plain.example": of_each for i in range(count)}
+
+        for of_each in ({}, {"*": {}}):
+            status, errcode = anna.refused(
+                "PUT", f"sendToDevice/m.note/crowd{len(of_each)}",
+                {"messages": {**crowd(5000, of_each), berta.user_id: {"*": {"n": 1}}}},
+            )  # fmt: skip
+            self.assertEqual((status, errcode), (400, "M_INVALID_PARAM"), of_each)
+            self.send(anna, {**crowd(4999, of_each), berta.user_id: {"*": {"n": 2}}}, f"full{len(of_each)}")
+            self.assertEqual(inbox(berta.sync()), [{"n": 2}])
+        empty = len('{"text":""}')
+        largest = {"text": "x" * (65536 - empty)}
+        self.send(anna, {berta.user_id: {"*": largest}}, "largest")
+        self.assertEqual(inbox(berta.sync()), [largest])
+        for user in (berta.user_id, "@gustav:gamma.example"):
+            messages = {berta.user_id: {"*": {"n": 3}}, user: {"*": {"text": "x" * (65537 - empty)}}}
+            self.assertEqual(
+                anna.refused("PUT", f"sendToDevice/m.note/over{len(user)}", {"messages": messages}),
+                (413, "M_TOO_LARGE"),
+            )
+        self.assertEqual(inbox(berta.sync()), [])
+
     def test_inbox_ends_with_the_device(self):
         """a device that ended has neither keys nor messages left behind"""
         anna, berta = self.person("anna"), self.person("berta")
