@@ -67,6 +67,17 @@ refuse(GError **error, const char *sentence)
     return FALSE;
 }
 
+GBytes *
+device_keys_bytes(const cJSON *key, gsize bytes_max, GError **error)
+{
+    g_autoptr(GBytes) bytes = json_canonical(key, error);
+    if (bytes == NULL || g_bytes_get_size(bytes) <= bytes_max)
+        return g_steal_pointer(&bytes);
+    refusal_set(error, 413, "M_TOO_LARGE", "A key of this kind may take %" G_GSIZE_FORMAT " bytes",
+                bytes_max);
+    return NULL;
+}
+
 const char *
 device_keys_ed25519(const cJSON *keys, const char *device_id)
 {

@@ -3,7 +3,7 @@
  * A signature counts only if libolm and libsodium both accept it: libolm alone was seen to take a
  * malleated one.  Signatures of unknown algorithms are kept and given out as they came.
  * Pure; for server/client/keys*.c.  Every refusal is a REFUSAL with 400 M_INVALID_PARAM or
- * 400 M_INVALID_SIGNATURE.
+ * 400 M_INVALID_SIGNATURE, but for sizes.
  * Source: client-server API v1.19, "End-to-End Encryption"; shared limits below. */
 #pragma once
 
@@ -11,6 +11,12 @@
 
 #define DEVICE_KEYS_ONE_TIME_MAX 200u    /* in one upload */
 #define DEVICE_KEYS_SIGNATURES_MAX 1000u /* in one signature upload */
+/* Of one key object, which everybody who meets its owner is given. */
+#define DEVICE_KEYS_BYTES_MAX 65536u
+#define DEVICE_KEYS_ONE_TIME_BYTES_MAX 4096u
+
+/* @key as it is stored: canonical; NULL with 413 M_TOO_LARGE when that has more than @bytes_max. */
+GBytes *device_keys_bytes(const cJSON *key, gsize bytes_max, GError **error);
 
 /* A public Ed25519 key in unpadded base64 signed @object as @user_id with @key_id ("ed25519:…"). */
 gboolean device_keys_signature_valid(const cJSON *object, const char *user_id, const char *key_id,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "identity/certificate_proof.h"
+#include "identity/device_keys.h"
 #include "identity/refusal.h"
 #include "storage/key_store.h"
 #include "storage/session_store.h"
@@ -42,12 +43,33 @@ bound_key_agrees(const char *bound, const char *offered)
     return bound[0] == '\0' || offered == NULL || strcmp(bound, offered) == 0;
 }
 
+/* Key ids and device ids are names of one kind (client-server API, "Key and signature security").
+ */
+static gboolean
+is_named_like_a_key(StoreConnection *connection, const char *user_id, const char *device_id,
+                    gboolean *ret_is, GError **error)
+{
+    g_autoptr(StoreRows) rows = key_store_cross_signing_keys(connection, user_id, error);
+
+    *ret_is = FALSE;
+    for (guint row = 0; rows != NULL && row < store_rows_count(rows); row++) {
+        gsize length = 0;
+        const char *text = store_rows_data(rows, row, 1, &length);
+        g_autoptr(cJSON) key = json_parse(text, length, &json_limits_keys, error);
+        if (key == NULL)
+            return FALSE;
+        *ret_is |= g_strcmp0(device_keys_cross_signing_public(key), device_id) == 0;
+    }
+    return rows != NULL;
+}
+
 gboolean
 device_link_check(StoreConnection *connection, const CertificateProof *proof, const char *device_id,
                   const char *ed25519, const char *curve25519, GError **error)
 {
     g_autoptr(DeviceRow) device = NULL;
     const char *user_id = certificate_proof_user_id(proof);
+    gboolean is_key = FALSE;
 
     if (!device_store_find(connection, user_id, device_id, &device, error))
         return FALSE;
@@ -60,6 +82,13 @@ device_link_check(StoreConnection *connection, const CertificateProof *proof, co
                     "in without "
                     "device_id to get a new device",
                     device_id);
+        return FALSE;
+    }
+    if (!is_named_like_a_key(connection, user_id, device_id, &is_key, error))
+        return FALSE;
+    if (is_key) {
+        refusal_set(error, 400, "M_INVALID_PARAM",
+                    "device_id is one of your cross-signing keys; leave it out to get a new one");
         return FALSE;
     }
     g_autoptr(GPtrArray) devices = device_store_list(connection, user_id, error);

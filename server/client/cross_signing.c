@@ -9,11 +9,13 @@
 
 #include "identity/clock.h"
 #include "identity/device_keys.h"
+#include "identity/refusal.h"
 #include "identity/session.h"
 #include "server/client/device_lists.h"
 #include "server/client/key_answers.h"
 #include "server/client/uia.h"
 #include "server/server.h"
+#include "storage/device_store.h"
 #include "storage/key_store.h"
 
 #define FIRST_UPLOAD_MS ((gint64)10 * 60 * 1000)
@@ -111,6 +113,28 @@ same_public(const cJSON *a, const cJSON *b)
            g_strcmp0(device_keys_cross_signing_public(a), device_keys_cross_signing_public(b)) == 0;
 }
 
+/* Key ids and device ids are names of one kind: a device that is named like a cross-signing key
+ * could be taken for it. */
+static gboolean
+check_names(StoreConnection *connection, const cJSON *body, const char *user_id, GError **error)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        const cJSON *key = json_get_object(body, kinds[i].member);
+        g_autoptr(DeviceRow) device = NULL;
+        if (key == NULL)
+            continue;
+        if (!device_store_find(connection, user_id, device_keys_cross_signing_public(key), &device,
+                               error))
+            return FALSE;
+        if (device == NULL)
+            continue;
+        refusal_set(error, 400, "M_INVALID_PARAM",
+                    "A device of yours has this key as its name: log it out, or make other keys");
+        return FALSE;
+    }
+    return TRUE;
+}
+
 /* TRUE when the upload changes no key that is in force. */
 static gboolean
 changes_nothing(const cJSON *body, const cJSON *stored, const char *user_id)
@@ -136,7 +160,7 @@ upload_new(Request *request, cJSON *stored, GError **error)
         const cJSON *key = json_get_object(request_json(request), kinds[i].member);
         if (key == NULL)
             continue;
-        upload->keys[i] = json_canonical(key, error);
+        upload->keys[i] = device_keys_bytes(key, DEVICE_KEYS_BYTES_MAX, error);
         if (upload->keys[i] == NULL)
             return NULL;
         if (i == 0 && old_master != NULL && !same_public(key, old_master))
@@ -154,11 +178,11 @@ keys_device_signing_upload_post(Request *request, GError **error)
     {
         g_autoptr(StoreConnection) connection = store_borrow(request_server(request)->pool, error);
         if (connection == NULL ||
-            !key_answers_add_user(connection, user_id, NULL, user_id, stored, error))
+            !key_answers_add_user(connection, user_id, NULL, user_id, stored, error) ||
+            !check_keys(body, stored, user_id, error) ||
+            !check_names(connection, body, user_id, error))
             return NULL;
     }
-    if (!check_keys(body, stored, user_id, error))
-        return NULL;
     if (changes_nothing(body, stored, user_id))
         return response_empty_object();
 

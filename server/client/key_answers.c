@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "identity/device_keys.h"
+#include "identity/refusal.h"
 #include "storage/key_store.h"
 
 cJSON *
@@ -139,6 +140,20 @@ stored_value(GBytes *json, GError **error)
     g_string_append_c(wrapped, '}');
     g_autoptr(cJSON) object = json_parse(wrapped->str, wrapped->len, &json_limits_keys, error);
     return object != NULL ? cJSON_DetachItemFromObjectCaseSensitive(object, "key") : NULL;
+}
+
+gboolean
+key_answers_may_ask(const cJSON *users, gboolean claim, GError **error)
+{
+    guint count = 0;
+
+    for (const cJSON *user = users->child; user != NULL; user = user->next)
+        count += claim && user->child != NULL ? (guint)cJSON_GetArraySize(user) : 1;
+    if (count <= KEY_ANSWERS_MAX)
+        return TRUE;
+    refusal_set(error, 400, "M_TOO_LARGE", "Ask about at most %u %s at a time", KEY_ANSWERS_MAX,
+                claim ? "devices" : "users");
+    return FALSE;
 }
 
 gboolean

@@ -21,6 +21,12 @@ key_answers_add_user(StoreConnection *connection, const char *user_id, const cJS
 gboolean key_answers_add_own_signatures(StoreConnection *connection, const char *requester,
                                         cJSON *answer, GError **error);
 
+/* How many of these may be asked for at a time, by a client or a partner: users of a query, devices
+ * of a claim. */
+#define KEY_ANSWERS_MAX 5000u
+/* TRUE: @users (user id -> what is wanted of them) are not more; otherwise 400 M_TOO_LARGE. */
+gboolean key_answers_may_ask(const cJSON *users, gboolean claim, GError **error);
+
 /* Claim one key of each wanted device (@wanted: device id -> algorithm) into @one_time_keys; @hub
  * learns that fewer are left. */
 gboolean key_answers_claim(SyncHub *hub, StoreConnection *connection, const char *user_id,

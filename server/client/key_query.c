@@ -11,7 +11,6 @@
 #include "server/client/key_answers.h"
 #include "server/server.h"
 
-#define KEY_QUERY_USERS_MAX 5000u
 #define KEY_QUERY_SERVERS_MAX 100u
 
 typedef struct {
@@ -144,43 +143,58 @@ answer_local(Gather *gather, StoreConnection *connection, const cJSON *user, GEr
                                 gather->answer, error);
 }
 
-/* Answer for our own users; collect the others by server name: name -> users object. */
 static gboolean
-answer_and_sort(Gather *gather, const cJSON *users, GHashTable *remote, GError **error)
+check_users(const Gather *gather, const cJSON *users, GError **error)
 {
-    Server *server = request_server(gather->request);
-    g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
-    guint count = 0;
-
-    if (connection == NULL)
+    if (!key_answers_may_ask(users, gather->claim, error))
         return FALSE;
     for (const cJSON *user = users->child; user != NULL; user = user->next) {
-        const char *name = server_of(user->string);
-        if (++count > KEY_QUERY_USERS_MAX || g_hash_table_size(remote) > KEY_QUERY_SERVERS_MAX) {
-            refusal_set(error, 400, "M_TOO_LARGE", "Ask about at most %u users of %u servers",
-                        KEY_QUERY_USERS_MAX, KEY_QUERY_SERVERS_MAX);
-            return FALSE;
-        }
         gboolean shape_fits =
             gather->claim ? cJSON_IsObject(user) : cJSON_IsArray(user) || cJSON_IsNull(user);
-        if (name == NULL || !shape_fits) {
-            refusal_set(error, 400, "M_INVALID_PARAM", "%s maps user ids to %s",
-                        request_member(gather),
-                        gather->claim ? "objects of device id: algorithm" : "arrays of device ids");
-            return FALSE;
-        }
-        if (strcmp(name, server->name) == 0) {
-            if (!answer_local(gather, connection, user, error))
-                return FALSE;
+        if (server_of(user->string) != NULL && shape_fits)
             continue;
-        }
+        refusal_set(error, 400, "M_INVALID_PARAM", "%s maps user ids to %s", request_member(gather),
+                    gather->claim ? "objects of device id: algorithm" : "arrays of device ids");
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/* The users of other servers, by server name: name -> users object. */
+static gboolean
+sort_remote(const Gather *gather, const cJSON *users, GHashTable *remote, GError **error)
+{
+    for (const cJSON *user = users->child; user != NULL; user = user->next) {
+        const char *name = server_of(user->string);
         cJSON *of_server = g_hash_table_lookup(remote, name);
+        if (strcmp(name, request_server(gather->request)->name) == 0)
+            continue;
         if (of_server == NULL) {
             of_server = cJSON_CreateObject();
             g_hash_table_insert(remote, g_strdup(name), of_server);
         }
         cJSON_AddItemToObject(of_server, user->string, cJSON_Duplicate(user, TRUE));
     }
+    if (g_hash_table_size(remote) <= KEY_QUERY_SERVERS_MAX)
+        return TRUE;
+    refusal_set(error, 400, "M_TOO_LARGE", "Ask about users of at most %u servers",
+                KEY_QUERY_SERVERS_MAX);
+    return FALSE;
+}
+
+/* Once nothing is wrong with the request any more: a claim takes keys for good. */
+static gboolean
+answer_own(Gather *gather, const cJSON *users, GError **error)
+{
+    Server *server = request_server(gather->request);
+    g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
+
+    if (connection == NULL)
+        return FALSE;
+    for (const cJSON *user = users->child; user != NULL; user = user->next)
+        if (strcmp(server_of(user->string), server->name) == 0 &&
+            !answer_local(gather, connection, user, error))
+            return FALSE;
     return TRUE;
 }
 
@@ -218,7 +232,8 @@ gather_start(Request *request, gboolean claim, GError **error)
     const cJSON *users = json_require_object(request_json(request), request_member(gather), error);
     g_autoptr(GHashTable) remote =
         g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)cJSON_Delete);
-    if (users == NULL || !answer_and_sort(gather, users, remote, error))
+    if (users == NULL || !check_users(gather, users, error) ||
+        !sort_remote(gather, users, remote, error) || !answer_own(gather, users, error))
         return NULL;
     if (g_hash_table_size(remote) == 0)
         return gather_finish(request, gather, error);

@@ -50,7 +50,9 @@ check_one_time(const cJSON *keys, const char *ed25519, const Request *request, G
                         DEVICE_KEYS_ONE_TIME_MAX);
             return FALSE;
         }
-        if (!device_keys_check_one_time(item->string, item, request_user_id(request),
+        g_autoptr(GBytes) bytes = device_keys_bytes(item, DEVICE_KEYS_ONE_TIME_BYTES_MAX, error);
+        if (bytes == NULL ||
+            !device_keys_check_one_time(item->string, item, request_user_id(request),
                                         request_device_id(request), ed25519, error))
             return FALSE;
     }
@@ -229,7 +231,7 @@ keys_upload_post(Request *request, GError **error)
 
     g_autoptr(cJSON) kept = cJSON_Duplicate(device_keys, TRUE);
     cJSON_DeleteItemFromObjectCaseSensitive(kept, "unsigned");
-    GBytes *json = json_canonical(kept, error);
+    GBytes *json = device_keys_bytes(kept, DEVICE_KEYS_BYTES_MAX, error);
     if (json == NULL)
         return NULL;
     DeviceKeysPut *put = g_new0(DeviceKeysPut, 1);

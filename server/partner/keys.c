@@ -4,12 +4,9 @@
 #include <string.h>
 
 #include "identity/clock.h"
-#include "identity/refusal.h"
 #include "server/client/key_answers.h"
 #include "server/http/route.h"
 #include "server/server.h"
-
-#define PARTNER_KEY_USERS_MAX 1000u
 
 static gboolean
 is_ours(const Server *server, const char *user_id)
@@ -26,15 +23,9 @@ answer_each(Request *request, const char *member, gboolean claim, cJSON *answer,
     const cJSON *users = json_require_object(request_json(request), member, error);
     g_autoptr(StoreConnection) connection =
         users != NULL ? store_borrow(request_server(request)->pool, error) : NULL;
-    guint count = 0;
-    if (connection == NULL)
+    if (connection == NULL || !key_answers_may_ask(users, claim, error))
         return FALSE;
     for (const cJSON *user = users->child; user != NULL; user = user->next) {
-        if (++count > PARTNER_KEY_USERS_MAX) {
-            refusal_set(error, 400, "M_TOO_LARGE", "Ask about at most %u users at a time",
-                        PARTNER_KEY_USERS_MAX);
-            return FALSE;
-        }
         if (!is_ours(request_server(request), user->string))
             continue;
         if (claim ? !key_answers_claim(request_server(request)->sync, connection, user->string,

@@ -1,12 +1,13 @@
 """End-to-end keys and to-device messages: what a device uploads, others find, claim and are told."""
 
 import concurrent.futures
+import json
 import unittest
 
 from harness import tap
 from harness.matrix import Refused, quote
 from harness.plain import PASSWORD, Parked, PlainServer, at_once
-from harness.signing import CrossSigning, Device, SigningKey
+from harness.signing import CrossSigning, Device, SigningKey, canonical
 
 SIGNED = "signed_curve25519"
 
@@ -192,6 +193,29 @@ class Keys(unittest.TestCase):
                 self.assertEqual(status, 400, (path, bad))
                 self.assertIn(errcode, ("M_INVALID_PARAM", "M_BAD_JSON", "M_MISSING_PARAM"), (path, bad))
 
+    def test_how_many_are_asked_for(self):
+        """a claim names at most 5,000 devices, a query as many users"""
+        anna = self.person("anna")
+        device = Device(anna)
+        device.upload(one_time_keys=device.one_time_keys(2))
+        own = {anna.user_id: {anna.device_id: SIGNED}}
+        for others, claimed in ((5000, False), (4999, True)):
+            crowd = {"@nobody:plain.example": {f"D{i}": SIGNED for i in range(others)}}
+            answer = anna.raw(
+                "POST", "/_matrix/client/v3/keys/claim", json.dumps({"one_time_keys": {**crowd, **own}})
+            )
+            self.assertEqual((answer.status, answer.body.get("errcode")), (200, None) if claimed else (400, "M_TOO_LARGE"))
+            self.assertEqual(anna.user_id in answer.body.get("one_time_keys", {}), claimed)
+            users = {f"@n{i}:plain.example": [] for i in range(others)}
+            answer = anna.raw(
+                "POST", "/_matrix/client/v3/keys/query", json.dumps({"device_keys": {**users, anna.user_id: []}})
+            )
+            self.assertEqual(answer.status, 200 if claimed else 400)
+        # A refused claim took none, whatever stood first in it.
+        for wrong in ({"anna": {}}, {"@anna": []}, {f"@a:s{i}.example": {"D": SIGNED} for i in range(101)}):
+            self.assertEqual(anna.refused("POST", "keys/claim", {"one_time_keys": {**own, **wrong}})[0], 400)
+        self.assertEqual(counts(anna.sync())[0], {SIGNED: 1})
+
     def test_claimed_in_order_and_once(self):
         """keys are given out in the order of upload, and none twice however many claim at a time"""
         anna, berta, carl = self.person("anna"), self.person("berta"), self.person("carl")
@@ -337,6 +361,55 @@ class Keys(unittest.TestCase):
             self.assertEqual(status, 400, bad)
             self.assertIn(errcode, ("M_INVALID_PARAM", "M_INVALID_SIGNATURE", "M_MISSING_PARAM", "M_BAD_JSON"), bad)
         self.assertFalse(self.query(anna, anna).get("master_keys"))
+
+    def test_no_device_is_named_like_a_key(self):
+        """a device's id is never that of a cross-signing key, whichever of the two comes first"""
+        anna, berta = self.person("anna"), self.person("berta")
+        keys = CrossSigning(anna.user_id)
+        anna.post("keys/device_signing/upload", keys.upload())
+        for key in (keys.master, keys.self_signing, keys.user_signing):
+            with self.assertRaises(Refused) as caught:
+                self.server.login(anna, key.public)
+            self.assertEqual((caught.exception.status, caught.exception.errcode), (400, "M_INVALID_PARAM"))
+        self.assertEqual(len(anna.get("devices")["devices"]), 1)
+        self.server.login(berta, keys.master.public)  # it is nothing of hers
+        later = CrossSigning(berta.user_id)
+        for name in ("master", "self_signing", "user_signing"):
+            second = CrossSigning(berta.user_id)
+            fresh = self.server.login(berta, getattr(second, name).public)
+            self.assert_refused((400, "M_INVALID_PARAM"), fresh, "keys/device_signing/upload", second.upload())
+        self.assertFalse(self.query(berta, berta).get("master_keys"))
+        berta.post("keys/device_signing/upload", later.upload())
+
+    def test_keys_have_a_size(self):
+        """what others are told of a person's keys has a limit: whole keys are refused over it, and kept at it"""
+        anna, berta = self.person("anna"), self.person("berta")
+        device, cross = Device(anna), CrossSigning(anna.user_id)
+
+        def filled(key, length, sign):
+            key = {name: value for name, value in key.items() if name != "signatures"}
+            rest = length - len(canonical(sign({**key, "x": ""})))
+            return sign({**key, "x": "x" * rest})
+
+        def own(key):
+            return device.key.sign(key, anna.user_id, anna.device_id)
+
+        def same(key):
+            return key
+
+        for length, expected in ((65537, (413, "M_TOO_LARGE")), (65536, (200, None))):
+            keys = filled(device.keys(), length, own)
+            self.assertEqual(anna.refused("POST", "keys/upload", {"device_keys": keys}), expected)
+            self.assertEqual(bool(self.query(berta, anna)["device_keys"][anna.user_id]), length == 65536)
+        for length, expected in ((4097, (413, "M_TOO_LARGE")), (4096, (200, None))):
+            for member in ("one_time_keys", "fallback_keys"):
+                name = f"{SIGNED}:{member}{length}"
+                key = filled(device.one_time_key(), length, own)
+                self.assertEqual(anna.refused("POST", "keys/upload", {member: {name: key}}), expected, member)
+        for length, expected in ((65537, (413, "M_TOO_LARGE")), (65536, (200, None))):
+            body = {**cross.upload(), "master_key": filled(cross.master_key(), length, same)}
+            self.assertEqual(anna.refused("POST", "keys/device_signing/upload", body), expected)
+            self.assertEqual("master_keys" in self.query(berta, anna), length == 65536)
 
     def test_signatures(self):
         """three relations count: self-signing key on device, device on master key, user-signing key on another's"""
