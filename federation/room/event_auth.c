@@ -609,10 +609,12 @@ event_auth_check(const Pdu *pdu, const Pdu *create, const GPtrArray *state, cons
 {
     const char *unwanted = NULL;
     gboolean is_create = strcmp(pdu->type, "m.room.create") == 0;
+    /* Before version 12 a room may be given a second create event: the state's own counts. */
+    const Pdu *of_state = find_state(state, "m.room.create", "");
     Auth auth = {
         .version = pdu->version,
         .pdu = pdu,
-        .create = create != NULL ? create : find_state(state, "m.room.create", ""),
+        .create = of_state != NULL ? of_state : create,
         .state = state,
         .reason = ret_reason != NULL ? ret_reason : &unwanted,
     };
@@ -677,10 +679,6 @@ event_auth_check_own(const Pdu *pdu, const Pdu *create, const GPtrArray *auth_ev
     if (strcmp(pdu->type, "m.room.create") != 0 &&
         check_selection(&auth, auth_events, rejected_event_ids) == AUTH_REJECT)
         return AUTH_REJECT;
-    /* Before version 12 the create event must be named, not only be known. */
-    if (strcmp(pdu->type, "m.room.create") != 0 && !pdu->version->room_id_is_create_hash &&
-        find_state(auth_events, "m.room.create", "") == NULL)
-        return reject(&auth, "rule 2.4: no m.room.create among the auth events");
     return event_auth_check(pdu, create, auth_events, ret_reason);
 }
 

@@ -16,9 +16,10 @@ typedef enum {
 
 /* Judge @pdu by @state (Pdu *, borrowed; any order, events that do not matter are passed over; of
  * two with one key the first counts): the state before it, the current state, or its auth events.
- * @create is the room's create event; it may be NULL when it stands in @state or is @pdu itself.
- * Rule 3 (the choice of auth events) is not asked here.  On AUTH_REJECT *ret_reason is static text
- * that names the rule; otherwise it is untouched.
+ * @create is the room's create event, asked where none stands in @state (one that does counts:
+ * before version 12 a room may be given a second one); it may be NULL when it stands there or is
+ * @pdu itself. Rule 3 (the choice of auth events) is not asked here.  On AUTH_REJECT *ret_reason is
+ * static text that names the rule; otherwise it is untouched.
  *
  * Rule 5.2 (the signature of join_authorised_via_users_server) is half here: that server must have
  * signed; that the signature is good is found out with the others (pdu_required_signers). */

@@ -391,19 +391,37 @@ is_power_event(const Pdu *pdu)
            strcmp(pdu->sender, pdu->state_key) != 0;
 }
 
-/* The node of the power levels that an event cites; FALSE if it cites none. */
+/* The node of that type, of no state key, that an event cites; FALSE if it cites none. */
 static gboolean
-cited_power_levels(Resolution *resolution, const Node *node, guint *ret_index)
+cited(const Resolution *resolution, const Node *node, const char *type, guint *ret_index)
 {
     for (guint i = 0; i < node->auth->len; i++) {
         guint index = g_array_index(node->auth, guint, i);
         const Node *auth = node_at(resolution, index);
-        if (auth->pdu != NULL && pdu_is(auth->pdu, "m.room.power_levels", "")) {
+        if (auth->pdu != NULL && pdu_is(auth->pdu, type, "")) {
             *ret_index = index;
             return TRUE;
         }
     }
     return FALSE;
+}
+
+/* The power of an event's sender, by what the event cites: a create event cites nothing, so before
+ * version 12, where there may be two of them, its sender has none. */
+static Power
+cited_power(const Resolution *resolution, const Node *node)
+{
+    guint index;
+    PowerLevels view = {NULL, NULL};
+    if (resolution->create->version->room_id_is_create_hash)
+        view.create = resolution->create;
+    else if (cited(resolution, node, "m.room.create", &index))
+        view.create = node_at(resolution, index)->pdu;
+    else
+        return (Power){.level = 0};
+    if (cited(resolution, node, "m.room.power_levels", &index))
+        view.power_levels = node_at(resolution, index)->pdu;
+    return power_of_user(&view, node->pdu->sender);
 }
 
 static int
@@ -456,11 +474,7 @@ sort_power_events(Resolution *resolution)
 
     for (guint i = 0; i < picked->len; i++) {
         Node *node = node_at(resolution, g_array_index(picked, guint, i));
-        guint levels;
-        PowerLevels view = {resolution->create, NULL};
-        if (cited_power_levels(resolution, node, &levels))
-            view.power_levels = node_at(resolution, levels)->pdu;
-        node->power = power_of_user(&view, node->pdu->sender);
+        node->power = cited_power(resolution, node);
         node->citing = 0;
         for (guint j = 0; j < node->auth->len; j++)
             node->citing += node_at(resolution, g_array_index(node->auth, guint, j))->sorted;
@@ -506,7 +520,7 @@ number_mainline(Resolution *resolution, const char *power_levels_id, GError **er
         for (guint i = 0; i < node->auth->len; i++)
             if (!node_event(resolution, g_array_index(node->auth, guint, i), &unused, error))
                 return FALSE;
-        if (!cited_power_levels(resolution, node, &index))
+        if (!cited(resolution, node, "m.room.power_levels", &index))
             return TRUE;
     }
 }
@@ -518,7 +532,8 @@ mainline_position(Resolution *resolution, const Node *node)
     g_autoptr(GPtrArray) passed = g_ptr_array_new();
     guint position = NO_MAINLINE, index;
 
-    while (passed->len <= resolution->nodes->len && cited_power_levels(resolution, node, &index)) {
+    while (passed->len <= resolution->nodes->len &&
+           cited(resolution, node, "m.room.power_levels", &index)) {
         node = node_at(resolution, index);
         if (node->has_mainline) {
             position = node->mainline;

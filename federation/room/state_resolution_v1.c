@@ -255,6 +255,10 @@ is_allowed(const ResolutionV1 *resolution, const Pdu *pdu, const Pdu *standing)
 {
     g_autoptr(GPtrArray) state = g_ptr_array_new();
     EventAuthKeys keys;
+    /* While it is contested which event made the room, nothing is allowed by either. */
+    static const StateKey create_key = {"m.room.create", ""};
+    const Pdu *create =
+        g_hash_table_contains(resolution->contested, &create_key) ? NULL : resolution->create;
     if (standing != NULL)
         g_ptr_array_add(state, (gpointer)standing); /* of two with one key the first counts */
     event_auth_keys_of_pdu(pdu, &keys);
@@ -263,7 +267,7 @@ is_allowed(const ResolutionV1 *resolution, const Pdu *pdu, const Pdu *standing)
         if (entry != NULL)
             g_ptr_array_add(state, entry);
     }
-    return event_auth_check(pdu, resolution->create, state, NULL) == AUTH_ALLOW;
+    return event_auth_check(pdu, create, state, NULL) == AUTH_ALLOW;
 }
 
 /* ---- the passes ---- */

@@ -20,8 +20,8 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "check"), str(TESTS)]
 
-import check_room  # noqa: E402
 import state_bytes  # noqa: E402
+import synapse_rooms  # noqa: E402
 from harness.postgres import Cluster  # noqa: E402
 from signedjson.key import get_verify_key  # noqa: E402
 from signedjson.sign import verify_signed_json  # noqa: E402
@@ -35,7 +35,7 @@ REPEATED_S = 2.0
 RESOLUTIONS = 3
 
 
-class PreparedStore(check_room.Store):
+class PreparedStore(synapse_rooms.Store):
     """Answers what a database would, without the time that it takes."""
 
     difference = None
@@ -53,22 +53,24 @@ class PreparedStore(check_room.Store):
         for event_id in self.room.order:
             if event_id in starts or above.intersection(self.room.events[event_id].auth_event_ids()):
                 above.add(event_id)
-        return check_room.StateDifference(
+        return synapse_rooms.StateDifference(
             auth_difference=difference, conflicted_subgraph=self.chain(starts) & above
         )
 
 
-class BigRoom(check_room.Room):
+class BigRoom(synapse_rooms.Room):
     """@members in a room of version 12, and two forks of it in which @keys entries of the state differ."""
 
     def __init__(self, members, keys):
         self.members, self.keys = members, keys
-        super().__init__("12", 1)
+        super().__init__("12")
+        self.make_room()
 
     def put(self, sender, kind, state_key, content, state):
         auth = self.auth_ids(kind, sender, state_key, content, state) if self.order else []
         prev = [self.newest] if self.order else []
-        event = self.build(sender, kind, state_key, content, prev, auth, len(self.order) + 1)
+        number = len(self.order) + 1
+        event = self.build(sender, kind, state_key, content, prev, auth, number, number, room_id=self.room_id)
         self.events[event.event_id] = event
         self.order.append(event.event_id)
         self.newest = event.event_id
@@ -78,9 +80,9 @@ class BigRoom(check_room.Room):
 
     def make_room(self):
         self.store = PreparedStore(self)
-        state, self.create_id = {}, None
+        state = {}
         create = self.put(CREATOR, "m.room.create", "", {"room_version": "12"}, state)
-        self.create_id, self.room_id = create.event_id, create.room_id
+        self.room_id = create.room_id
         users = [f"@user{n}:one" for n in range(self.members - 1)]
         self.put(CREATOR, "m.room.member", CREATOR, {"membership": "join"}, state)
         self.put(CREATOR, "m.room.power_levels", "", {"users": {users[0]: 50}}, state)
@@ -115,10 +117,10 @@ def per_second(function):
 def synapse_figures(room):
     message = room.message
     auth_events = [room.events[i] for i in message.auth_event_ids()]
-    key = get_verify_key(check_room.KEY)
+    key = get_verify_key(synapse_rooms.KEY)
 
     def auth():
-        check_room.run(event_auth.check_state_independent_auth_rules(room.store, message))
+        synapse_rooms.run(event_auth.check_state_independent_auth_rules(room.store, message))
         event_auth.check_state_dependent_auth_rules(message, auth_events)
 
     def verify():
@@ -146,8 +148,8 @@ def our_figures(program, room):
         "message": room.message.event_id,
         "states": [list(state.values()) for state in room.states],
         "server": "one",
-        "key_id": f"{check_room.KEY.alg}:{check_room.KEY.version}",
-        "public_key": get_verify_key(check_room.KEY).encode().hex(),
+        "key_id": f"{synapse_rooms.KEY.alg}:{synapse_rooms.KEY.version}",
+        "public_key": get_verify_key(synapse_rooms.KEY).encode().hex(),
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "room.json"

@@ -4,10 +4,11 @@
  * One JSON object a line, one answer a line:
  *   {"op":"room","version":"11","events":["{…}",…]}    forget what was, read these events
  *      -> {"events":[{"id":…,"redacted":"{…}","hash":true} or {"error":…},…]}
- *   {"op":"auth","event":id,"state":[id,…]}            may it stand on this state?
- *   {"op":"auth_own","event":id,"rejected":[id,…]}     may it stand on its own auth events?
- *      -> {"allow":true} or {"allow":false,"reason":…}
- *   {"op":"resolve","states":[[id,…],…],"rejected":[id,…]} -> {"state":[id,…]}, sorted */
+ *   {"op":"judge","questions":[{"event":id,"state":[id,…]},…],"rejected":[id,…]}
+ *      -> {"answers":[{"own":…,"state":…},…]}, each {"allow":true} or {"allow":false,"reason":…}:
+ *         may it stand on its own auth events; on this state?
+ *   {"op":"resolve","questions":[[[id,…],…],…],"rejected":[id,…]}
+ *      -> {"answers":[{"state":[id,…]},…]}, sorted */
 #include <stdio.h>
 #include <string.h>
 
@@ -92,44 +93,61 @@ pdus_of(const cJSON *list)
     return pdus;
 }
 
-static void
-say_verdict(AuthVerdict verdict, const char *reason)
+static cJSON *
+verdict_of(AuthVerdict verdict, const char *reason)
 {
     cJSON *answer = cJSON_CreateObject();
     cJSON_AddBoolToObject(answer, "allow", verdict == AUTH_ALLOW);
     if (verdict != AUTH_ALLOW)
         cJSON_AddStringToObject(answer, "reason", reason);
-    say(answer);
+    return answer;
 }
 
-static void
-judge_on_state(const cJSON *ask)
+static cJSON *
+judge_on_state(const Pdu *pdu, const cJSON *ids)
 {
     const char *reason = NULL;
-    g_autoptr(GPtrArray) state = pdus_of(json_get_array(ask, "state"));
-    const Pdu *pdu = g_hash_table_lookup(room.events, json_get_string(ask, "event"));
-    say_verdict(event_auth_check(pdu, room.create, state, &reason), reason);
+    g_autoptr(GPtrArray) state = pdus_of(ids);
+    AuthVerdict verdict = event_auth_check(pdu, room.create, state, &reason);
+    return verdict_of(verdict, reason);
 }
 
-static void
-judge_on_own(const cJSON *ask)
+static cJSON *
+judge_on_own(const Pdu *pdu, const char *const *rejected)
 {
     const char *reason = NULL;
-    const Pdu *pdu = g_hash_table_lookup(room.events, json_get_string(ask, "event"));
     g_autoptr(GPtrArray) auth_events = g_ptr_array_new();
-    g_autoptr(GPtrArray) rejected = g_ptr_array_new();
-    const cJSON *list = json_get_array(ask, "rejected");
     for (guint i = 0; i < pdu->auth_event_count; i++) {
         Pdu *auth_event = g_hash_table_lookup(room.events, pdu->auth_events[i]);
         if (auth_event != NULL)
             g_ptr_array_add(auth_events, auth_event);
     }
-    for (const cJSON *item = list->child; item != NULL; item = item->next)
-        g_ptr_array_add(rejected, (gpointer)cJSON_GetStringValue(item));
+    AuthVerdict verdict = event_auth_check_own(pdu, room.create, auth_events, rejected, &reason);
+    return verdict_of(verdict, reason);
+}
+
+static void
+judge(const cJSON *ask)
+{
+    g_autoptr(GPtrArray) rejected = g_ptr_array_new();
+    cJSON *answer = cJSON_CreateObject();
+    cJSON *list = cJSON_AddArrayToObject(answer, "answers");
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, json_get_array(ask, "rejected"))
+        g_ptr_array_add(rejected, item->valuestring);
     g_ptr_array_add(rejected, NULL);
-    say_verdict(event_auth_check_own(pdu, room.create, auth_events,
-                                     (const char *const *)rejected->pdata, &reason),
-                reason);
+    cJSON_ArrayForEach(item, json_get_array(ask, "questions"))
+    {
+        const Pdu *pdu = g_hash_table_lookup(room.events, json_get_string(item, "event"));
+        cJSON *verdicts = cJSON_CreateObject();
+        cJSON_AddItemToObject(verdicts, "own",
+                              judge_on_own(pdu, (const char *const *)rejected->pdata));
+        cJSON_AddItemToObject(verdicts, "state",
+                              judge_on_state(pdu, json_get_array(item, "state")));
+        cJSON_AddItemToArray(list, verdicts);
+    }
+    say(answer);
 }
 
 static gboolean
@@ -161,12 +179,10 @@ compare_texts(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static void
-resolve(const cJSON *ask)
+static cJSON *
+resolve_states(const cJSON *states)
 {
     static const guint8 seed[STATE_SEED_BYTES];
-    const cJSON *states = json_get_array(ask, "states");
-    const cJSON *rejected = json_get_array(ask, "rejected");
     g_autoptr(StateTrie) trie = state_trie_new(seed, NULL, NULL);
     g_autoptr(GArray) roots = g_array_new(FALSE, TRUE, sizeof(StateNodeId));
     g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
@@ -174,11 +190,10 @@ resolve(const cJSON *ask)
     StateEventSource source = {NULL, load, is_rejected, EVENTS_BUDGET};
     StateNodeId resolved;
     cJSON *answer = cJSON_CreateObject();
+    const cJSON *item;
 
-    g_hash_table_remove_all(room.rejected);
-    for (const cJSON *item = rejected->child; item != NULL; item = item->next)
-        g_hash_table_add(room.rejected, (gpointer)cJSON_GetStringValue(item));
-    for (const cJSON *item = states->child; item != NULL; item = item->next) {
+    cJSON_ArrayForEach(item, states)
+    {
         g_autoptr(GPtrArray) pdus = pdus_of(item);
         StateNodeId root = state_node_empty;
         for (guint i = 0; i < pdus->len; i++) {
@@ -192,15 +207,29 @@ resolve(const cJSON *ask)
                              roots->len, &source, &resolved, &error) ||
         !state_trie_foreach(trie, &resolved, collect, ids, &error)) {
         cJSON_AddStringToObject(answer, "error", error->message);
-        say(answer);
-        return;
+        return answer;
     }
     g_ptr_array_sort(ids, compare_texts);
     cJSON *list = cJSON_AddArrayToObject(answer, "state");
     for (guint i = 0; i < ids->len; i++)
         cJSON_AddItemToArray(list, cJSON_CreateString(g_ptr_array_index(ids, i)));
-    say(answer);
+    return answer;
+}
+
+static void
+resolve(const cJSON *ask)
+{
+    cJSON *answer = cJSON_CreateObject();
+    cJSON *list = cJSON_AddArrayToObject(answer, "answers");
+    const cJSON *item;
+
     g_hash_table_remove_all(room.rejected);
+    cJSON_ArrayForEach(item, json_get_array(ask, "rejected"))
+        g_hash_table_add(room.rejected, item->valuestring);
+    cJSON_ArrayForEach(item, json_get_array(ask, "questions"))
+        cJSON_AddItemToArray(list, resolve_states(item));
+    g_hash_table_remove_all(room.rejected);
+    say(answer);
 }
 
 int
@@ -219,10 +248,8 @@ main(void)
         const char *op = ask != NULL ? json_get_string(ask, "op") : NULL;
         if (g_strcmp0(op, "room") == 0)
             take_room(ask);
-        else if (g_strcmp0(op, "auth") == 0)
-            judge_on_state(ask);
-        else if (g_strcmp0(op, "auth_own") == 0)
-            judge_on_own(ask);
+        else if (g_strcmp0(op, "judge") == 0)
+            judge(ask);
         else if (g_strcmp0(op, "resolve") == 0)
             resolve(ask);
         else {

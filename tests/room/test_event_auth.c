@@ -527,9 +527,10 @@ test_the_room_must_be_that_of_the_create_event(void)
     g_autoptr(TestRoom) other = test_room_new(ALICE, "'other':true,");
     test_room_member(room, ALICE, ALICE, "join");
     g_autoptr(Pdu) pdu = test_room_make(room, ALICE, "m.room.message", NULL, "{}");
-    check_verdict("own", pdu, room->create, room->state, NULL);
-    check_verdict("another create event", pdu, other->create, room->state, "rule 2");
     g_autoptr(GPtrArray) nothing = g_ptr_array_new();
+    check_verdict("own", pdu, room->create, room->state, NULL);
+    check_verdict("another create event", pdu, other->create, nothing, "rule 2");
+    check_verdict("the state's own counts", pdu, other->create, room->state, NULL);
     check_verdict("no create event", pdu, NULL, nothing, "rule 2");
     check_verdict("no state", pdu, room->create, NULL, "rule 6");
 }

@@ -122,6 +122,77 @@ test_a_room_is_created_once(void)
     }
 }
 
+/* One that stands on no events is allowed, and then it depends on the state which one counts. */
+typedef struct {
+    const Pdu *creates[2];
+} Creates;
+
+static gboolean
+load_creates(gpointer data, const char *const *event_ids, guint count, Pdu **ret_pdus,
+             GError **error)
+{
+    const Creates *creates = data;
+    for (guint i = 0; i < count; i++)
+        ret_pdus[i] = pdu_ref(
+            creates->creates[strcmp(creates->creates[0]->event_id, event_ids[i]) == 0 ? 0 : 1]);
+    return TRUE;
+}
+
+/* Of the two, whichever comes last stands: neither sender's power says who is first. */
+static void
+check_which_create_stands(const TestRoom *room, const Pdu *second, gboolean second_stands)
+{
+    static const guint8 seed[STATE_SEED_BYTES] = "two beginnings";
+    g_autoptr(StateTrie) trie = state_trie_new(seed, NULL, NULL);
+    Creates creates = {{room->create, second}};
+    StateEventSource source = {&creates, load_creates, NULL, 1000};
+    StateNodeId roots[2] = {state_node_empty, state_node_empty}, resolved;
+    g_autofree char *found = NULL;
+
+    for (guint i = 0; i < 2; i++) {
+        StateChange change = {"m.room.create", "", creates.creates[i]->event_id};
+        g_assert_true(state_trie_change(trie, &roots[i], &change, 1, &roots[i], NULL));
+    }
+    g_assert_true(state_resolve_roots(room->create, trie, roots, 2, &source, &resolved, NULL));
+    g_assert_true(state_trie_find(trie, &resolved, "m.room.create", "", &found, NULL));
+    g_assert_cmpstr(found, ==, creates.creates[second_stands]->event_id);
+}
+
+static void
+test_a_second_create_event_counts_where_it_stands(void)
+{
+    static const char *const versions[] = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"};
+    const char *nothing[] = {NULL};
+    for (guint i = 0; i < G_N_ELEMENTS(versions); i++) {
+        g_autoptr(TestRoom) room = test_room_new_of(versions[i], ALICE, "");
+        g_autofree char *content = g_strdup_printf(
+            "{'creator':'%s','m.federate':false,'room_version':'%s'}", BOB, versions[i]);
+        const char *reason = NULL;
+        gint64 begun_ms = room->clock_ms;
+
+        test_room_member(room, ALICE, ALICE, "join");
+        test_room_send(room, ALICE, "m.room.join_rules", "", "{'join_rule':'public'}");
+        test_room_member(room, CAROL, CAROL, "join");
+        g_autoptr(Pdu) second =
+            test_room_make_with(room, BOB, "m.room.create", "", content, nothing, nothing);
+        g_autoptr(Pdu) word = test_room_make(room, CAROL, "m.room.message", NULL, "{}");
+        g_assert_cmpint(event_auth_check(second, room->create, room->state, &reason), ==,
+                        AUTH_ALLOW);
+        g_assert_cmpint(event_auth_check(word, room->create, room->state, &reason), ==, AUTH_ALLOW);
+        if (room->version->state_resolution != STATE_RESOLUTION_V1) {
+            room->clock_ms = begun_ms - 10;
+            g_autoptr(Pdu) early =
+                test_room_make_with(room, BOB, "m.room.create", "", content, nothing, nothing);
+            check_which_create_stands(room, second, TRUE);
+            check_which_create_stands(room, early, FALSE);
+        }
+        test_room_apply(room, second);
+        g_assert_cmpint(event_auth_check(word, room->create, room->state, &reason), ==,
+                        AUTH_REJECT);
+        g_assert_true(g_str_has_prefix(reason, "rule 4:"));
+    }
+}
+
 /* ---- levels that are none ---- */
 
 static void
@@ -351,6 +422,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hostile/members", test_members_at_and_past_the_limits);
     g_test_add_func("/hostile/create", test_a_room_is_created_once);
+    g_test_add_func("/hostile/second-create", test_a_second_create_event_counts_where_it_stands);
     g_test_add_func("/hostile/levels", test_levels_that_are_none);
     g_test_add_func("/hostile/self", test_events_that_cite_themselves_never_enter);
     g_test_add_func("/hostile/cycles", test_cycles_of_auth_events_end);
