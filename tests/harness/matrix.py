@@ -1,5 +1,6 @@
 """The client API as a plain script sees it: for the demo, for checks beside real clients, for set-up."""
 
+import concurrent.futures
 import http.client
 import json
 import ssl
@@ -17,15 +18,20 @@ class Refused(Exception):
 
 
 class Client:
-    """One session of one person.  Not for several threads."""
+    """One session of one person.  Not for several threads: see twin()."""
 
     def __init__(self, url, authority, access_token=None, user_id=None, device_id=None):
         self.url = urllib.parse.urlsplit(url)
+        self.authority = authority
         self.context = ssl.create_default_context(cafile=str(authority)) if self.url.scheme == "https" else None
         self.access_token, self.user_id, self.device_id = access_token, user_id, device_id
         self.since = None
         self.connection = None
         self.transaction = 0
+
+    def twin(self):
+        """The same session on a connection of its own."""
+        return type(self)(self.url.geturl(), self.authority, self.access_token, self.user_id, self.device_id)
 
     def request(self, method, path, body=None, *, timeout_s=60, query=None):
         if query:
@@ -108,6 +114,10 @@ class Client:
         self.since = answer["next_batch"]
         return answer
 
+    def sync_with(self, **query):
+        """A sync with these parameters that leaves self.since alone."""
+        return self.get("sync", **{"timeout": 0, **query})
+
     def sync_until(self, find, *, limit_s=30):
         """Sync until @find(answer) gives something true; what it gave."""
         deadline = time.monotonic() + limit_s
@@ -127,6 +137,30 @@ class Client:
             return next((event for event in timeline.get("events", []) if event["event_id"] == event_id), None)
 
         return self.sync_until(find)
+
+
+class Parked:
+    """A sync of @person that surely waits on the server: a newer sync of a device ends the older one's wait, so
+    of two begun together the first to end tells that the other waits."""
+
+    def __init__(self, person, since=None, timeout_ms=120000, **query):
+        query = {"since": since or person.since, "timeout": timeout_ms, **query}
+        self.pool = concurrent.futures.ThreadPoolExecutor(2)
+        waits = [self.pool.submit(person.twin().sync_with, **query) for _ in range(2)]
+        done, waiting = concurrent.futures.wait(waits, 60, concurrent.futures.FIRST_COMPLETED)
+        if len(done) != 1:
+            raise AssertionError(f"{len(done)} of two syncs ended: {[future.result() for future in done]}")
+        self.older, self.waiting = done.pop().result(), waiting.pop()
+
+    def is_waiting(self):
+        return not self.waiting.done()
+
+    def result(self):
+        """What it answers; raises Refused when it is refused."""
+        try:
+            return self.waiting.result(60)
+        finally:
+            self.pool.shutdown(wait=False)
 
 
 def quote(text):

@@ -27,11 +27,7 @@ Answer = namedtuple("Answer", "status headers body")
 
 
 class Person(Client):
-    """A session, with what tests need beside a client's usual acts.  Not for several threads: see twin()."""
-
-    def twin(self):
-        """The same session on a connection of its own."""
-        return Person(self.url.geturl(), None, self.access_token, self.user_id, self.device_id)
+    """A session, with what tests need beside a client's usual acts."""
 
     def raw(self, method, target, body=None, headers=None, token=True):
         """@body: the bytes as they are.  Any status is an answer."""
@@ -58,10 +54,6 @@ class Person(Client):
         except Refused as refusal:
             return refusal.status, refusal.errcode
         return 200, None
-
-    def sync_with(self, **query):
-        """A sync with these parameters that leaves self.since alone."""
-        return self.get("sync", **{"timeout": 0, **query})
 
     def catch_up(self):
         """Have everything that there is now."""
@@ -180,27 +172,3 @@ def at_once(*calls):
     """Run @calls at the same time, each on a thread; their results in order."""
     with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]
-
-
-class Parked:
-    """A sync of @person that surely waits on the server: a newer sync of a device ends the older one's wait, so
-    of two begun together the first to end tells that the other waits."""
-
-    def __init__(self, person, since=None, timeout_ms=120000, **query):
-        query = {"since": since or person.since, "timeout": timeout_ms, **query}
-        self.pool = concurrent.futures.ThreadPoolExecutor(2)
-        waits = [self.pool.submit(person.twin().sync_with, **query) for _ in range(2)]
-        done, waiting = concurrent.futures.wait(waits, 60, concurrent.futures.FIRST_COMPLETED)
-        if len(done) != 1:
-            raise AssertionError(f"{len(done)} of two syncs ended: {[future.result() for future in done]}")
-        self.older, self.waiting = done.pop().result(), waiting.pop()
-
-    def is_waiting(self):
-        return not self.waiting.done()
-
-    def result(self):
-        """What it answers; raises Refused when it is refused."""
-        try:
-            return self.waiting.result(60)
-        finally:
-            self.pool.shutdown(wait=False)

@@ -1,11 +1,10 @@
 """What clients keep with the server and tell each other beside events: account data, tags, filters, push rules,
 receipts, markers, typing; on one server and across two."""
 
-import threading
 import time
 
 from harness import tap
-from harness.matrix import quote
+from harness.matrix import Parked, quote
 from harness.two_servers import TwoServers
 
 
@@ -47,15 +46,10 @@ class ClientData(TwoServers):
     def test_account_data_comes_back_and_wakes(self):
         """account data are kept as they were sent, and wake a waiting sync"""
         self.nora.sync()
-        heard = {}
-        waiter = threading.Thread(target=lambda: heard.update(self.nora.sync(timeout_ms=20000)))
+        parked = Parked(self.nora)
         content = {"number": 1.5, "text": "ü", "list": [None, True]}
-        waiter.start()
-        time.sleep(0.2)
-        writer = type(self.nora)(self.nora.url.geturl(), self.north.authority, self.nora.access_token, self.nora.user_id)
-        writer.put(self.own(self.nora, "account_data/org.example.note"), content)
-        waiter.join()
-        self.assertEqual(global_data(heard)["org.example.note"], content)
+        self.nora.put(self.own(self.nora, "account_data/org.example.note"), content)
+        self.assertEqual(global_data(parked.result())["org.example.note"], content)
         self.assertEqual(self.nora.get(self.own(self.nora, "account_data/org.example.note")), content)
 
     def test_account_data_of_others_stay_closed(self):

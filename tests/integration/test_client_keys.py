@@ -5,8 +5,8 @@ import json
 import unittest
 
 from harness import tap
-from harness.matrix import Refused, quote
-from harness.plain import PASSWORD, Parked, PlainServer, at_once
+from harness.matrix import Parked, Refused, quote
+from harness.plain import PASSWORD, PlainServer, at_once
 from harness.signing import CrossSigning, Device, SigningKey, canonical
 
 SIGNED = "signed_curve25519"

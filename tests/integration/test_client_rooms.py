@@ -3,8 +3,8 @@
 import json
 
 from harness import tap
-from harness.matrix import Refused, quote
-from harness.plain import Parked, ThreePeople, at_once
+from harness.matrix import Parked, Refused, quote
+from harness.plain import ThreePeople, at_once
 
 
 class Rooms(ThreePeople):

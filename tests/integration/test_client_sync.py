@@ -4,8 +4,8 @@ import concurrent.futures
 import json
 
 from harness import tap
-from harness.matrix import Refused, quote
-from harness.plain import Parked, ThreePeople, at_once
+from harness.matrix import Parked, Refused, quote
+from harness.plain import ThreePeople, at_once
 
 
 def joined(answer, room_id):

@@ -16,7 +16,7 @@ import urllib.parse
 
 from harness import tap
 from harness.agency import Agency
-from harness.matrix import Refused
+from harness.matrix import Parked, Refused
 from harness.postgres import Given
 from harness.processes import Failed, free_ports, run, start
 
@@ -519,25 +519,16 @@ class Login(unittest.TestCase):
     def park(self, client):
         """A sync that waits; a function that tells how long after now it took to be answered with 401."""
         client.sync()
-        found = {}
-
-        def wait():
-            try:
-                client.request("GET", "/_matrix/client/v3/sync", query={"timeout": 60000, "since": client.since})
-            except Refused as refusal:
-                found.update(body=refusal.body, status=refusal.status, at=time.monotonic())
-
-        thread = threading.Thread(target=wait)
-        thread.start()
-        time.sleep(0.5)
+        parked = Parked(client)
         began = time.monotonic()
+        took = parked.pool.submit(lambda: [parked.waiting.exception(60), time.monotonic() - began][1])
 
         def ended():
-            thread.join(30)
-            self.assertEqual(found.get("status"), 401, found)
-            self.assertEqual(found["body"]["errcode"], "M_UNKNOWN_TOKEN")
-            self.assertFalse(found["body"]["soft_logout"])
-            return found["at"] - began
+            with self.assertRaises(Refused) as caught:
+                parked.result()
+            self.assertEqual((caught.exception.status, caught.exception.errcode), (401, "M_UNKNOWN_TOKEN"))
+            self.assertFalse(caught.exception.body["soft_logout"])
+            return took.result()
 
         return ended
 
