@@ -80,7 +80,7 @@ ends_invite(const Submission *submission, const Pdu *pdu)
     const char *membership = pdu_membership(pdu);
 
     return (g_strcmp0(membership, "leave") == 0 || g_strcmp0(membership, "ban") == 0) &&
-           g_strcmp0(identifier_server(pdu->state_key), submission->rooms->server_name) == 0;
+           identifier_is_of(pdu->state_key, submission->rooms->server_name);
 }
 
 /* Not in the room: all that may still concern us is the end of an invite. */
@@ -121,7 +121,7 @@ accept_from_outside(Rooms *rooms, const char *room_id, const RoomVersion *versio
     received = g_ptr_array_index(submission->received, 0);
     pdu = g_ptr_array_index(submission->pdus, 0);
     if (pdu == NULL || g_strcmp0(pdu_membership(pdu), membership) != 0 ||
-        g_strcmp0(identifier_server(pdu->state_key), rooms->server_name) != 0) {
+        !identifier_is_of(pdu->state_key, rooms->server_name)) {
         refusal_set(&error, 400, "M_INVALID_PARAM", "That is no %s of a user of this server: %s",
                     membership,
                     received->reason != NULL ? received->reason : "wrong membership or state_key");

@@ -137,7 +137,7 @@ rooms_cosign_join(Rooms *rooms, const Pdu *join, GError **error)
     const char *named = json_get_string(join->content, "join_authorised_via_users_server");
     g_autofree char *authoriser = NULL;
 
-    if (g_strcmp0(named != NULL ? identifier_server(named) : NULL, rooms->server_name) != 0 ||
+    if (!identifier_is_of(named, rooms->server_name) ||
         !g_str_equal(join->sender, join->state_key)) {
         refusal_set(error, 400, "M_UNABLE_TO_AUTHORISE_JOIN",
                     "The join does not name a user of this server who lets its sender in");

@@ -118,8 +118,7 @@ collect_member(const char *type, const char *state_key, const char *event_id, gp
 {
     ServerMembers *members = data;
 
-    if (g_str_equal(type, "m.room.member") &&
-        g_strcmp0(identifier_server(state_key), members->server_name) == 0)
+    if (g_str_equal(type, "m.room.member") && identifier_is_of(state_key, members->server_name))
         g_ptr_array_add(members->event_ids, g_strdup(event_id));
     return TRUE;
 }

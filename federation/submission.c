@@ -157,7 +157,7 @@ submission_add_input(Submission *submission, GBytes *bytes)
 gboolean
 submission_is_local(const Submission *submission, const Pdu *pdu)
 {
-    return g_strcmp0(identifier_server(pdu->sender), submission->rooms->server_name) == 0;
+    return identifier_is_of(pdu->sender, submission->rooms->server_name);
 }
 
 /* ---- the lane ---- */

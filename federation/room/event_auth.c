@@ -468,6 +468,21 @@ entry_changes(const RoomVersion *version, const Entry *entry, gboolean *ret_had,
     return *ret_had != *ret_has || (*ret_had && *ret_before != *ret_after);
 }
 
+/* Neither the level that was nor the one that comes is above the sender's. */
+static AuthVerdict
+check_entry(const Auth *auth, const Entry *entry, Power power, const char *changed, const char *set)
+{
+    gboolean had, has;
+    gint64 old_level, new_level;
+    if (!entry_changes(auth->version, entry, &had, &old_level, &has, &new_level))
+        return AUTH_ALLOW;
+    if (had && !power_at_least(power, old_level))
+        return reject(auth, changed);
+    if (has && !power_at_least(power, new_level))
+        return reject(auth, set);
+    return AUTH_ALLOW;
+}
+
 /* Rule 10.6. */
 static AuthVerdict
 check_single_levels(const Auth *auth, const cJSON *before, Power power)
@@ -475,14 +490,11 @@ check_single_levels(const Auth *auth, const cJSON *before, Power power)
     for (guint i = 0; single_levels[i] != NULL; i++) {
         Entry entry = {single_levels[i], json_object_get(before, single_levels[i]),
                        json_object_get(auth->pdu->content, single_levels[i])};
-        gboolean had, has;
-        gint64 old_level, new_level;
-        if (!entry_changes(auth->version, &entry, &had, &old_level, &has, &new_level))
-            continue;
-        if (had && !power_at_least(power, old_level))
-            return reject(auth, "rule 10.6.1: a level above the sender's was changed");
-        if (has && !power_at_least(power, new_level))
-            return reject(auth, "rule 10.6.2: a level was set above the sender's");
+        AuthVerdict verdict =
+            check_entry(auth, &entry, power, "rule 10.6.1: a level above the sender's was changed",
+                        "rule 10.6.2: a level was set above the sender's");
+        if (verdict != AUTH_ALLOW)
+            return verdict;
     }
     return AUTH_ALLOW;
 }
@@ -498,14 +510,11 @@ check_group(const Auth *auth, const cJSON *before, const char *group, Power powe
     Entry entry;
 
     while (next_entry(&old_entry, &new_entry, &entry)) {
-        gboolean had, has;
-        gint64 old_level, new_level;
-        if (!entry_changes(auth->version, &entry, &had, &old_level, &has, &new_level))
-            continue;
-        if (had && !power_at_least(power, old_level))
-            return reject(auth, "rule 10.7: an entry above the sender's level was changed");
-        if (has && !power_at_least(power, new_level))
-            return reject(auth, "rule 10.8: an entry was set above the sender's level");
+        AuthVerdict verdict = check_entry(
+            auth, &entry, power, "rule 10.7: an entry above the sender's level was changed",
+            "rule 10.8: an entry was set above the sender's level");
+        if (verdict != AUTH_ALLOW)
+            return verdict;
     }
     return AUTH_ALLOW;
 }

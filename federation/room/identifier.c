@@ -61,6 +61,18 @@ identifier_server(const char *id)
 }
 
 gboolean
+identifier_is_of(const char *id, const char *server_name)
+{
+    return g_strcmp0(identifier_server(id), server_name) == 0;
+}
+
+gboolean
+identifier_is_user_of(const char *user_id, const char *server_name)
+{
+    return identifier_user_id_valid(user_id) && identifier_is_of(user_id, server_name);
+}
+
+gboolean
 identifier_same_server(const char *a, const char *b)
 {
     const char *server_a = identifier_server(a);

@@ -20,6 +20,11 @@ gboolean identifier_user_id_strict(const char *user_id);
  * borrowed from @id. NULL where there is none (a room id of version 12). */
 const char *identifier_server(const char *id);
 
+/* TRUE if @id (NULL: no) is of @server_name. */
+gboolean identifier_is_of(const char *id, const char *server_name);
+/* The same, of a valid user ID alone. */
+gboolean identifier_is_user_of(const char *user_id, const char *server_name);
+
 /* TRUE if both ids have a server and it is the same. */
 gboolean identifier_same_server(const char *a, const char *b);
 

@@ -7,8 +7,8 @@
 
 #include "federation/outgoing.h"
 #include "identity/refusal.h"
-#include "identity/seeded_hash.h"
 #include "server/client/key_answers.h"
+#include "server/client/user_map.h"
 #include "server/server.h"
 
 #define KEY_QUERY_SERVERS_MAX 100u
@@ -49,13 +49,6 @@ static const char *
 request_member(const Gather *gather)
 {
     return gather->claim ? "one_time_keys" : "device_keys";
-}
-
-static const char *
-server_of(const char *user_id)
-{
-    const char *colon = strchr(user_id, ':');
-    return user_id[0] == '@' && colon != NULL && colon[1] != '\0' ? colon + 1 : NULL;
 }
 
 static Response *
@@ -151,7 +144,7 @@ check_users(const Gather *gather, const cJSON *users, GError **error)
     for (const cJSON *user = users->child; user != NULL; user = user->next) {
         gboolean shape_fits =
             gather->claim ? cJSON_IsObject(user) : cJSON_IsArray(user) || cJSON_IsNull(user);
-        if (server_of(user->string) != NULL && shape_fits)
+        if (user_map_server(user->string) != NULL && shape_fits)
             continue;
         refusal_set(error, 400, "M_INVALID_PARAM", "%s maps user ids to %s", request_member(gather),
                     gather->claim ? "objects of device id: algorithm" : "arrays of device ids");
@@ -165,15 +158,10 @@ static gboolean
 sort_remote(const Gather *gather, const cJSON *users, GHashTable *remote, GError **error)
 {
     for (const cJSON *user = users->child; user != NULL; user = user->next) {
-        const char *name = server_of(user->string);
-        cJSON *of_server = g_hash_table_lookup(remote, name);
+        const char *name = user_map_server(user->string);
         if (strcmp(name, request_server(gather->request)->name) == 0)
             continue;
-        if (of_server == NULL) {
-            of_server = cJSON_CreateObject();
-            g_hash_table_insert(remote, g_strdup(name), of_server);
-        }
-        cJSON_AddItemToObject(of_server, user->string, cJSON_Duplicate(user, TRUE));
+        user_map_add(remote, name, user);
     }
     if (g_hash_table_size(remote) <= KEY_QUERY_SERVERS_MAX)
         return TRUE;
@@ -192,7 +180,7 @@ answer_own(Gather *gather, const cJSON *users, GError **error)
     if (connection == NULL)
         return FALSE;
     for (const cJSON *user = users->child; user != NULL; user = user->next)
-        if (strcmp(server_of(user->string), server->name) == 0 &&
+        if (strcmp(user_map_server(user->string), server->name) == 0 &&
             !answer_local(gather, connection, user, error))
             return FALSE;
     return TRUE;
@@ -230,8 +218,7 @@ gather_start(Request *request, gboolean claim, GError **error)
     key_answers_object(gather->answer, "failures");
 
     const cJSON *users = json_require_object(request_json(request), request_member(gather), error);
-    g_autoptr(GHashTable) remote =
-        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)cJSON_Delete);
+    g_autoptr(GHashTable) remote = user_map_new();
     if (users == NULL || !check_users(gather, users, error) ||
         !sort_remote(gather, users, remote, error) || !answer_own(gather, users, error))
         return NULL;

@@ -2,11 +2,12 @@
 
 #include <string.h>
 
-#include "federation/delivery.h"
+#include "federation/room/identifier.h"
 #include "identity/clock.h"
 #include "identity/refusal.h"
 #include "server/client/account_data.h"
 #include "server/client/lane_call.h"
+#include "server/client/room_edus.h"
 #include "server/http/route.h"
 #include "storage/account_data_store.h"
 #include "storage/membership_store.h"
@@ -174,36 +175,18 @@ static gboolean
 tell_partners(Server *server, StoreConnection *connection, const char *room_id, const char *user_id,
               const char *event_id, const char *thread_id, gint64 ts, GError **error)
 {
-    g_autoptr(GPtrArray) servers = membership_store_servers(connection, room_id, error);
-    g_autoptr(cJSON) edu = cJSON_CreateObject();
-    g_autoptr(GBytes) bytes = NULL;
     g_autofree char *replaces = g_strconcat("m.receipt ", room_id, " ", user_id, NULL);
-    cJSON *of_room;
-    cJSON *receipt;
-    cJSON *data;
-    cJSON *ids;
+    cJSON *content = cJSON_CreateObject();
+    cJSON *of_room = cJSON_AddObjectToObject(content, room_id);
+    cJSON *receipt = cJSON_AddObjectToObject(cJSON_AddObjectToObject(of_room, READ), user_id);
+    cJSON *data = cJSON_AddObjectToObject(receipt, "data");
+    cJSON *ids = cJSON_AddArrayToObject(receipt, "event_ids");
 
-    if (servers == NULL)
-        return FALSE;
-    cJSON_AddStringToObject(edu, "edu_type", "m.receipt");
-    of_room = cJSON_AddObjectToObject(cJSON_AddObjectToObject(edu, "content"), room_id);
-    receipt = cJSON_AddObjectToObject(cJSON_AddObjectToObject(of_room, READ), user_id);
-    data = cJSON_AddObjectToObject(receipt, "data");
     cJSON_AddNumberToObject(data, "ts", (double)ts);
     if (*thread_id != '\0')
         cJSON_AddStringToObject(data, "thread_id", thread_id);
-    ids = cJSON_AddArrayToObject(receipt, "event_ids");
     cJSON_AddItemToArray(ids, cJSON_CreateString(event_id));
-    bytes = json_canonical(edu, error);
-    if (bytes == NULL)
-        return FALSE;
-    for (guint i = servers->len; i > 0; i--)
-        if (strcmp(servers->pdata[i - 1], server->name) == 0)
-            g_ptr_array_remove_index_fast(servers, i - 1);
-    g_ptr_array_add(servers, NULL);
-    if (servers->len > 1 && server->delivery != NULL)
-        delivery_send_edu(server->delivery, (const char *const *)servers->pdata, bytes, replaces);
-    return TRUE;
+    return room_edus_send(server, connection, room_id, "m.receipt", content, replaces, error);
 }
 
 /* ---- the routes ---- */
@@ -344,14 +327,6 @@ read_markers_post(Request *request, GError **error)
 
 /* ---- of partners ---- */
 
-static const char *
-server_part(const char *user_id)
-{
-    const char *colon = strchr(user_id, ':');
-
-    return colon != NULL ? colon + 1 : "";
-}
-
 static void
 setting_done(gpointer data, gint64 position, const GError *error)
 {
@@ -375,7 +350,7 @@ receive_one(Server *server, StoreConnection *connection, const char *origin, con
     gint64 position = 0;
     Setting *setting;
 
-    if (*user_id != '@' || strcmp(server_part(user_id), origin) != 0 || !cJSON_IsString(event_id) ||
+    if (!identifier_is_user_of(user_id, origin) || !cJSON_IsString(event_id) ||
         (thread_id != NULL && strlen(thread_id) > THREAD_BYTES_MAX) ||
         !membership_store_find(connection, room_id, user_id, &membership, NULL) ||
         membership == NULL || strcmp(membership->membership, "join") != 0 ||

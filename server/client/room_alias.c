@@ -24,7 +24,7 @@ require_alias(const char *alias, GError **error)
 static gboolean
 is_local_alias(const Server *server, const char *alias)
 {
-    return g_strcmp0(identifier_server(alias), server->name) == 0;
+    return identifier_is_of(alias, server->name);
 }
 
 /* ---- finding ---- */

@@ -291,7 +291,7 @@ require_user_id(const cJSON *body, GError **error)
 gboolean
 is_local_user(const Server *server, const char *user_id)
 {
-    return g_strcmp0(identifier_server(user_id), server->name) == 0;
+    return identifier_is_of(user_id, server->name);
 }
 
 const char *

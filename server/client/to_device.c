@@ -7,6 +7,7 @@
 #include "identity/refusal.h"
 #include "identity/seeded_hash.h"
 #include "server/client/room_transactions.h"
+#include "server/client/user_map.h"
 #include "server/server.h"
 #include "storage/device_store.h"
 #include "storage/event_store.h"
@@ -15,13 +16,6 @@
 /* What a partner takes as one EDU; a PDU's limit serves for it too. */
 #define TO_DEVICE_EDU_BYTES_MAX 65536u
 #define TXN_ID_BYTES_MAX 255
-
-static const char *
-server_of(const char *user_id)
-{
-    const char *colon = strchr(user_id, ':');
-    return user_id[0] == '@' && colon != NULL ? colon + 1 : NULL;
-}
 
 /* NULL without @error: longer than a message may be. */
 static GBytes *
@@ -84,7 +78,7 @@ to_device_deliver(LaneBatch *batch, Server *server, const char *sender, const ch
     if (connection == NULL)
         return FALSE;
     for (const cJSON *user = messages->child; user != NULL; user = user->next)
-        if (g_strcmp0(server_of(user->string), server->name) == 0 && cJSON_IsObject(user) &&
+        if (g_strcmp0(user_map_server(user->string), server->name) == 0 && cJSON_IsObject(user) &&
             user->child != NULL) {
             g_hash_table_insert(users, user->string, (gpointer)user);
             g_ptr_array_add(user_ids, user->string);
@@ -213,7 +207,7 @@ check_and_sort(Request *request, const cJSON *messages, GHashTable *remote, GErr
         return FALSE;
     }
     for (const cJSON *user = messages->child; user != NULL; user = user->next) {
-        const char *name = server_of(user->string);
+        const char *name = user_map_server(user->string);
         if (name == NULL || !cJSON_IsObject(user)) {
             refusal_set(error, 400, "M_INVALID_PARAM",
                         "messages maps user ids to objects of device id: content");
@@ -223,12 +217,7 @@ check_and_sort(Request *request, const cJSON *messages, GHashTable *remote, GErr
             return FALSE;
         if (strcmp(name, request_server(request)->name) == 0)
             continue;
-        cJSON *of_server = g_hash_table_lookup(remote, name);
-        if (of_server == NULL) {
-            of_server = cJSON_CreateObject();
-            g_hash_table_insert(remote, g_strdup(name), of_server);
-        }
-        cJSON_AddItemToObject(of_server, user->string, cJSON_Duplicate(user, TRUE));
+        user_map_add(remote, name, user);
     }
     return TRUE;
 }
@@ -279,8 +268,7 @@ send_to_device_put(Request *request, GError **error)
     Server *server = request_server(request);
     const char *txn_id = request_path(request, "txnId");
     const cJSON *messages = json_require_object(request_json(request), "messages", error);
-    g_autoptr(GHashTable) remote =
-        g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, (GDestroyNotify)cJSON_Delete);
+    g_autoptr(GHashTable) remote = user_map_new();
     g_autofree char *scope = transaction_scope(request);
     g_autofree char *key =
         g_strjoin("\n", request_user_id(request), request_device_id(request), scope, txn_id, NULL);

@@ -1,8 +1,8 @@
 /* server/client/typing_routes.c: PUT typing. */
 #include <string.h>
 
-#include "federation/delivery.h"
 #include "identity/refusal.h"
+#include "server/client/room_edus.h"
 #include "server/client/typing.h"
 #include "server/http/route.h"
 #include "server/server.h"
@@ -13,29 +13,13 @@ static gboolean
 tell_partners(Server *server, StoreConnection *connection, const char *room_id, const char *user_id,
               gboolean is_typing, GError **error)
 {
-    g_autoptr(GPtrArray) servers = membership_store_servers(connection, room_id, error);
     g_autofree char *replaces = g_strconcat("m.typing ", room_id, " ", user_id, NULL);
-    g_autoptr(cJSON) edu = cJSON_CreateObject();
-    g_autoptr(GBytes) bytes = NULL;
-    cJSON *content;
+    cJSON *content = cJSON_CreateObject();
 
-    if (servers == NULL)
-        return FALSE;
-    cJSON_AddStringToObject(edu, "edu_type", "m.typing");
-    content = cJSON_AddObjectToObject(edu, "content");
     cJSON_AddStringToObject(content, "room_id", room_id);
     cJSON_AddStringToObject(content, "user_id", user_id);
     cJSON_AddBoolToObject(content, "typing", is_typing);
-    bytes = json_canonical(edu, error);
-    if (bytes == NULL)
-        return FALSE;
-    for (guint i = servers->len; i > 0; i--)
-        if (strcmp(servers->pdata[i - 1], server->name) == 0)
-            g_ptr_array_remove_index_fast(servers, i - 1);
-    g_ptr_array_add(servers, NULL);
-    if (servers->len > 1 && server->delivery != NULL)
-        delivery_send_edu(server->delivery, (const char *const *)servers->pdata, bytes, replaces);
-    return TRUE;
+    return room_edus_send(server, connection, room_id, "m.typing", content, replaces, error);
 }
 
 static gboolean

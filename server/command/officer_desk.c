@@ -114,16 +114,6 @@ officer_command(const OfficerVerb *verbs, int argc, char **argv)
 
 /* ---- statements ---- */
 
-/* CMS over @content with the officer's own card, base64. */
-static char *
-sign(const Desk *desk, GBytes *content, GError **error)
-{
-    g_autoptr(GBytes) cms = cms_sign(desk_credential(desk), content, error);
-    return cms != NULL ? unpadded_base64_encode(g_bytes_get_data(cms, NULL), g_bytes_get_size(cms),
-                                                BASE64_STANDARD)
-                       : NULL;
-}
-
 static void
 show(const Statement *statement)
 {
@@ -162,6 +152,19 @@ confirmed(const OfficerCall *call, GError **error)
         return TRUE;
     set_error(error, "not signed");
     return FALSE;
+}
+
+/* What was shown and confirmed, signed with the officer's own card: CMS in base64. */
+static char *
+sign_shown(const OfficerCall *call, const Statement *statement, GError **error)
+{
+    g_autoptr(GBytes) cms = NULL;
+    show(statement);
+    if (confirmed(call, error))
+        cms = cms_sign(desk_credential(call->desk), statement->bytes, error);
+    return cms != NULL ? unpadded_base64_encode(g_bytes_get_data(cms, NULL), g_bytes_get_size(cms),
+                                                BASE64_STANDARD)
+                       : NULL;
 }
 
 static gboolean
@@ -251,10 +254,7 @@ officer_act(OfficerCall *call, const char *kind, const cJSON *asked, GError **er
     g_autoptr(Statement) statement = text != NULL ? statement_of(text, error) : NULL;
     if (statement == NULL || !draft_agrees(call, kind, request, statement, certificate, error))
         return FALSE;
-    show(statement);
-    if (!confirmed(call, error))
-        return FALSE;
-    g_autofree char *signature = sign(call->desk, statement->bytes, error);
+    g_autofree char *signature = sign_shown(call, statement, error);
     if (signature == NULL)
         return FALSE;
     g_autoptr(cJSON) proposal = cJSON_CreateObject();
@@ -306,10 +306,7 @@ officer_verb_approve(OfficerCall *call, GError **error)
         set_error(error, "the server shows another statement under this ID: nothing is signed");
         return FALSE;
     }
-    show(statement);
-    if (!confirmed(call, error))
-        return FALSE;
-    g_autofree char *signature = sign(call->desk, statement->bytes, error);
+    g_autofree char *signature = sign_shown(call, statement, error);
     if (signature == NULL)
         return FALSE;
     g_autoptr(cJSON) body = cJSON_CreateObject();

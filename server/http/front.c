@@ -189,16 +189,9 @@ void
 front_end_cut_ended(FrontEnd *front)
 {
     g_autoptr(GPtrArray) requests = g_ptr_array_new_with_free_func((GDestroyNotify)request_unref);
-    GHashTableIter iter;
-    gpointer value;
 
     g_mutex_lock(&front->lock);
-    g_hash_table_iter_init(&iter, front->connections);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        Connection *connection = value;
-        if (connection->request != NULL)
-            g_ptr_array_add(requests, request_ref(connection->request));
-    }
+    collect_requests(front, requests);
     g_mutex_unlock(&front->lock);
     for (guint i = 0; i < requests->len; i++)
         request_cut_if_ended(requests->pdata[i]);

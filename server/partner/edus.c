@@ -32,13 +32,6 @@ typedef struct {
     gpointer data;
 } Receiving;
 
-static gboolean
-is_of(const char *user_id, const char *server_name)
-{
-    return identifier_user_id_valid(user_id) &&
-           strcmp(identifier_server(user_id), server_name) == 0;
-}
-
 /* ---- at once ---- */
 
 /* A server that a room's ACL keeps out says nothing there. A room that cannot be looked up counts
@@ -73,7 +66,8 @@ take_typing(const Receiving *receiving, const cJSON *content)
     g_autoptr(StoreConnection) connection = NULL;
     g_autoptr(StoredMembership) membership = NULL;
 
-    if (room_id == NULL || !is_of(user_id, receiving->origin) || !may_speak_in(receiving, room_id))
+    if (room_id == NULL || !identifier_is_user_of(user_id, receiving->origin) ||
+        !may_speak_in(receiving, room_id))
         return;
     connection = store_borrow(server->pool, NULL);
     if (connection == NULL ||
@@ -100,9 +94,10 @@ take_to_device(LaneBatch *batch, const Receiving *receiving, GHashTable *taken,
 
     if (connection == NULL)
         return FALSE;
-    if (!is_of(sender, receiving->origin) || type == NULL || strlen(type) > TEXT_BYTES_MAX ||
-        messages == NULL || to_device_count(messages) > TO_DEVICE_MESSAGES_MAX ||
-        message_id == NULL || strlen(message_id) > TEXT_BYTES_MAX ||
+    if (!identifier_is_user_of(sender, receiving->origin) || type == NULL ||
+        strlen(type) > TEXT_BYTES_MAX || messages == NULL ||
+        to_device_count(messages) > TO_DEVICE_MESSAGES_MAX || message_id == NULL ||
+        strlen(message_id) > TEXT_BYTES_MAX ||
         !g_hash_table_add(taken, g_strconcat(sender, " ", message_id, NULL)))
         return TRUE;
     if (!event_store_find_transaction(connection, sender, "", MESSAGE_SCOPE, message_id, &seen,
@@ -120,7 +115,8 @@ take_device_list(LaneBatch *batch, const Receiving *receiving, const cJSON *cont
 {
     const char *user_id = json_get_string(content, "user_id");
     /* The keys are asked for when somebody wants them: here only that they changed. */
-    return !is_of(user_id, receiving->origin) || device_lists_tell(batch, user_id, error);
+    return !identifier_is_user_of(user_id, receiving->origin) ||
+           device_lists_tell(batch, user_id, error);
 }
 
 static gboolean

@@ -3,17 +3,11 @@
  * server-server API v1.19, "End-to-End Encryption", "Device Management". */
 #include <string.h>
 
+#include "federation/room/identifier.h"
 #include "identity/clock.h"
 #include "server/client/key_answers.h"
 #include "server/http/route.h"
 #include "server/server.h"
-
-static gboolean
-is_ours(const Server *server, const char *user_id)
-{
-    const char *colon = strchr(user_id, ':');
-    return user_id[0] == '@' && colon != NULL && strcmp(colon + 1, server->name) == 0;
-}
 
 /* Both questions map user ids of ours to what is wanted of them; other servers' users are not
  * answered for. */
@@ -26,7 +20,7 @@ answer_each(Request *request, const char *member, gboolean claim, cJSON *answer,
     if (connection == NULL || !key_answers_may_ask(users, claim, error))
         return FALSE;
     for (const cJSON *user = users->child; user != NULL; user = user->next) {
-        if (!is_ours(request_server(request), user->string))
+        if (!identifier_is_user_of(user->string, request_server(request)->name))
             continue;
         if (claim ? !key_answers_claim(request_server(request)->sync, connection, user->string,
                                        user, key_answers_object(answer, "one_time_keys"), error)
@@ -63,7 +57,7 @@ partner_user_devices_get(Request *request, GError **error)
     const char *user_id = request_path(request, "userId");
     g_autoptr(cJSON) keys = cJSON_CreateObject();
 
-    if (!is_ours(server, user_id))
+    if (!identifier_is_user_of(user_id, server->name))
         return response_error(404, "M_NOT_FOUND", "That user is not of this server");
     g_autoptr(StoreConnection) connection = store_borrow(server->pool, error);
     if (connection == NULL || !key_answers_add_user(connection, user_id, NULL, NULL, keys, error))
