@@ -7,6 +7,7 @@
 #include "identity/certificate_view.h"
 #include "identity/clock.h"
 #include "identity/refusal.h"
+#include "storage/proposal_store.h"
 
 #define TOLERANCE_MS ((gint64)60 * 1000)
 #define PERSONS_MIN 2 /* with fewer officers nothing could ever be granted again */

@@ -14,6 +14,7 @@
 #include "server/http/route.h"
 #include "server/server.h"
 #include "storage/device_store.h"
+#include "storage/proposal_store.h"
 
 #define ROWS_MAX 1000
 

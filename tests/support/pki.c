@@ -10,7 +10,7 @@
 #include "identity/founding.h"
 #include "identity/officer.h"
 #include "storage/audit_store.h"
-#include "storage/enrolment_store.h"
+#include "storage/proposal_store.h"
 
 #define MAKE_PKI "tests/pki/make_pki"
 
