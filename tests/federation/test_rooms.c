@@ -323,8 +323,8 @@ test_what_stands_on_a_batch_that_fails_is_made_anew(void)
                                " current_database() AND wait_event_type = 'Lock'") == 0)
         g_usleep(500);
     second = propose_later(room_id, "m.room.message", NULL, "{\"body\":\"second\"}");
-    refused = propose_later(room_id, "m.room.member", "@bob:alpha.example",
-                            "{\"membership\":\"join\"}");
+    refused =
+        propose_later(room_id, "m.room.member", "@bob:alpha.example", "{\"membership\":\"join\"}");
     engine_wait(refused); /* by then the second is in the next batch */
     g_assert_error(refused->error, REFUSAL, 403);
     store_rollback(holder);

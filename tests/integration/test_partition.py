@@ -7,6 +7,7 @@ import unittest
 from harness import tap
 from harness.matrix import Refused, quote
 from harness.pair import test_pair
+from harness.processes import wait_until
 
 
 class Partition(unittest.TestCase):
@@ -35,6 +36,16 @@ class Partition(unittest.TestCase):
         events = client.get(f"rooms/{quote(room_id)}/state")
         return {(event["type"], event["state_key"]): event["event_id"] for event in events}
 
+    def until_seen(self, client, room_id, event_id):
+        def seen():
+            try:
+                return client.get(f"rooms/{quote(room_id)}/event/{quote(event_id)}")
+            except Refused as refusal:
+                self.assertEqual(refusal.status, 404)
+                return None
+
+        wait_until(seen, f"{client.user_id} does not see {event_id}", timeout_s=60)
+
     def until_equal(self, room_id):
         deadline = time.monotonic() + 60
         while True:
@@ -58,9 +69,11 @@ class Partition(unittest.TestCase):
         self.anna.put(f"{room}/state/m.room.power_levels", {**levels, "events_default": 1})
         self.berta.put(f"{room}/state/m.room.power_levels", {**levels, "state_default": 60})
         self.pair.mend()
-        # A line from each wakes the retries.
-        self.anna.send(room_id, "together again")
-        self.berta.send(room_id, "together again")
+        # A line from each wakes the retries; behind it stands all that its server did alone.
+        last = {client: client.send(room_id, "together again") for client in (self.anna, self.berta)}
+        # The states may be equal before: where one side wins altogether, it need not have heard the other yet.
+        self.until_seen(self.anna, room_id, last[self.berta])
+        self.until_seen(self.berta, room_id, last[self.anna])
         state = self.until_equal(room_id)
         self.assertIn(("m.room.topic", ""), state)
         for client, event_id in lines:

@@ -248,7 +248,7 @@ deliver(World *world, Message *message)
         post(world, message->to, message->from, MESSAGE_EVENT, message->event_id, stored->bytes);
     else if (message->kind == MESSAGE_GOT) {
         guint mask = GPOINTER_TO_UINT(g_hash_table_lookup(place->got, message->event_id));
-        g_hash_table_replace(place->got, (gpointer)g_intern_string(message->event_id),
+        g_hash_table_replace(place->got, g_strdup(message->event_id),
                              GUINT_TO_POINTER(mask | 1U << message->from));
     }
 }
@@ -546,7 +546,7 @@ world_new(const RoomVersion *version, guint32 seed, Figures *figures)
         place->server = sim_server_new(server_names[i], version, world->key);
         place->skew_ms = pick(world, 3000);
         place->own = g_ptr_array_new_with_free_func(g_free);
-        place->got = g_hash_table_new(seeded_str_hash, g_str_equal);
+        place->got = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
     }
     found_room(world);
     world->founding = world->places[0].server->order->len;
