@@ -133,7 +133,7 @@ class RandomRoom(Room):
 
     def level(self):
         r = self.random
-        level = r.choice([0, 0, 10, 50, 50, 99, 100, 101, -1])
+        level = r.choice([0, 0, 10, 49, 50, 50, 51, 99, 100, 101, -1])
         if not self.version.enforce_int_power_levels and self.chance(0.1):
             return r.choice([str(level), f" {level} ", f"+{abs(level)}"])
         return level
@@ -147,6 +147,8 @@ class RandomRoom(Room):
         for name in LEVEL_NAMES:
             if self.chance(0.25):
                 content[name] = self.level()
+        if self.chance(0.2):  # as rooms have it where not everybody may let people in
+            content["invite"] = r.choice([50, 51, 100])
         if self.chance(0.3):
             content["events"] = {r.choice(STATE_KINDS + ["m.room.power_levels", "m.room.message"]): self.level()}
         if self.chance(0.3):
@@ -210,7 +212,7 @@ class RandomRoom(Room):
         if self.version.knock_join_rule:
             rules += ["knock"]
         if self.version.restricted_join_rule:
-            rules += ["restricted"]
+            rules += ["restricted"] * 2
         if self.version.knock_restricted_join_rule:
             rules += ["knock_restricted"]
         if self.chance(0.06):  # odd, or of a later version
@@ -248,23 +250,30 @@ class RandomRoom(Room):
 
     def present(self, prev):
         """Somebody who is in the room as that end has it: most of what strangers try is refused by rule 6 alone."""
-        joined = [
+        return self.one_who_is(["join"], prev, self.random.choice(USERS), 0.8)
+
+    def one_who_is(self, memberships, prev, otherwise, share):
+        found = [
             key for (kind, key), i in self.after[prev[0]].items()
-            if kind == "m.room.member" and self.events[i].content.get("membership") == "join"
+            if kind == "m.room.member" and self.events[i].content.get("membership") in memberships
         ]
-        return self.random.choice(joined) if joined and self.chance(0.8) else self.random.choice(USERS)
+        return self.random.choice(found) if found and self.chance(share) else otherwise
 
     def member(self, prev, sender):
         r = self.random
         membership = r.choice(["join", "join", "join", "leave", "leave", "invite", "invite", "ban", "knock"])
         if membership in ("invite", "ban") or (membership == "leave" and self.chance(0.6)):
             sender, target = self.present(prev), r.choice(USERS)
+            if membership == "leave":
+                target = self.one_who_is(["ban"], prev, target, 0.5)
         else:
+            if membership == "knock":
+                sender = self.one_who_is(["ban", "invite", "join"], prev, sender, 0.3)
             target = sender if self.chance(0.93) else r.choice(USERS)
         content = {"membership": membership}
         unsigned_by = ()
         if membership == "join" and self.version.restricted_join_rule and self.chance(0.4):
-            content[AUTHORISER] = authoriser = self.present(prev)
+            content[AUTHORISER] = authoriser = r.choice([self.present(prev), r.choice(USERS[1:])])
             if self.chance(0.1):
                 unsigned_by = {authoriser.split(":")[1]} - {sender.split(":")[1]}
                 self.moves["hostile member: the authoriser has not signed"] += bool(unsigned_by)
@@ -410,7 +419,7 @@ class RandomRoom(Room):
 
         shapes = {
             "of one key, two": twice,
-            "that do not bear on it": lambda auth, state: auth + [r.choice(sorted(state.values()))] * 1,
+            "that do not bear on it": lambda auth, state: auth + ([r.choice(sorted(state.values()))] if state else []),
             "that stood before": older,
             "rejected": swapped_for_rejected,
             "a message": lambda auth, state: auth + messages[-1:],

@@ -9,14 +9,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "federation/room/identifier.h"
 #include "identity/seeded_hash.h"
 #include "tests/support/room_events.h"
 #include "tests/support/sim_server.h"
 
 #define SERVERS 5
 #define USERS_OF_SERVER 3 /* the first is resident: an administrator who never leaves */
+#define LEAVER 4          /* but on this server, whose users may all leave, and come back */
 #define USERS (SERVERS * USERS_OF_SERVER)
 #define HEAL_ROUNDS_MAX 50
+#define CLOCKS_APART_MS_MAX 3000
+#define BRING_BACK_ROUNDS 3
 #define EVERYBODY ((1U << SERVERS) - 1)
 #ifdef __SANITIZE_ADDRESS__
 #define RUNS_DEFAULT 100
@@ -41,7 +45,9 @@ typedef struct {
 
 typedef struct {
     guint events, accepted, soft_failed, rejected, refused, redacted;
-    guint messages, lost, doubled, partitions, restarts, deaths, ends_most;
+    guint messages, lost, doubled, partitions, restarts, deaths, ends_most, walked_back;
+    guint bans, unbans, kicks, leaves, rejoins, across; /* accepted; across a partition */
+    guint departures, returns, untold;                  /* of a whole server */
 } Figures;
 
 typedef struct World World;
@@ -66,7 +72,8 @@ struct World {
     GSequence *network; /* Message */
     guint64 numbers;
     guint own_ids;
-    guint founding; /* how many events all servers had from the start */
+    GHashTable *origins; /* event id -> index + 1 of the place that sends it around */
+    guint founding;      /* how many events all servers had from the start */
     Figures *figures;
     gboolean wordy;
     char *failure; /* NULL while all is well */
@@ -176,22 +183,40 @@ post(World *world, guint from, guint to, MessageKind kind, const char *event_id,
     }
 }
 
-static guint
-origin_of(const char *sender)
-{
-    const char *name = strchr(sender, ':') + 1;
-    for (guint i = 0; i < SERVERS; i++)
-        if (strcmp(server_names[i], name) == 0)
-            return i;
-    g_assert_not_reached();
-}
-
 static void
 tell_sender(Place *place, const char *event_id)
 {
-    guint origin = origin_of(sim_server_pdu(place->server, event_id)->sender);
-    if (origin != place->index)
-        post(place->world, place->index, origin, MESSAGE_GOT, event_id, NULL);
+    guint origin = GPOINTER_TO_UINT(g_hash_table_lookup(place->world->origins, event_id));
+    if (origin > 0 && origin - 1 != place->index)
+        post(place->world, place->index, origin - 1, MESSAGE_GOT, event_id, NULL);
+}
+
+/* Is @event_id behind @pdu, by whatever way? */
+static gboolean
+is_behind(SimServer *server, const Pdu *pdu, const char *event_id, GHashTable *seen)
+{
+    for (guint i = 0; i < pdu->prev_event_count; i++)
+        if (strcmp(pdu->prev_events[i], event_id) == 0 ||
+            (g_hash_table_add(seen, (gpointer)pdu->prev_events[i]) &&
+             is_behind(server, sim_server_pdu(server, pdu->prev_events[i]), event_id, seen)))
+            return TRUE;
+    return FALSE;
+}
+
+/* An end is an end: nothing that is one stands behind another. */
+static void
+check_ends(Place *place)
+{
+    const GPtrArray *ends = place->server->extremities;
+    for (guint i = 0; i < ends->len; i++)
+        for (guint j = 0; j < ends->len; j++) {
+            g_autoptr(GHashTable) seen = g_hash_table_new(seeded_str_hash, g_str_equal);
+            if (i != j && is_behind(place->server, sim_server_pdu(place->server, ends->pdata[i]),
+                                    ends->pdata[j], seen))
+                fail(place->world, "%s takes %s for an end, and goes on from it to %s",
+                     place->server->name, (const char *)ends->pdata[j],
+                     (const char *)ends->pdata[i]);
+        }
 }
 
 static void
@@ -204,6 +229,8 @@ on_stored(gpointer data, const SimStored *stored)
     tell(place->world, "%s %s %s: %s (%s) of %s: %s", place->server->name, words[stored->status],
          stored->event_id, pdu->type, pdu->state_key, pdu->sender, content);
     tell_sender(place, stored->event_id);
+    if (place->server->extremities->len > 1)
+        check_ends(place);
     place->world->figures->ends_most =
         MAX(place->world->figures->ends_most, place->server->extremities->len);
 }
@@ -279,6 +306,32 @@ pass_time(World *world, gint64 until_ms)
 
 /* ---- users ---- */
 
+static const char *
+membership(SimServer *server, const char *user_id)
+{
+    const Pdu *member = sim_server_state(server, "m.room.member", user_id);
+    return member != NULL ? pdu_membership(member) : "leave";
+}
+
+/* Has @server users in the room, as @place sees it, or invited ones? */
+static gboolean
+is_in_room(Place *place, guint server)
+{
+    for (guint i = 0; i < USERS_OF_SERVER; i++) {
+        const char *now = membership(place->server, user_ids[server * USERS_OF_SERVER + i]);
+        if (strcmp(now, "join") == 0 || strcmp(now, "invite") == 0)
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static gboolean
+is_about(const Pdu *pdu, guint server)
+{
+    return pdu_membership(pdu) != NULL &&
+           g_strcmp0(identifier_server(pdu->state_key), server_names[server]) == 0;
+}
+
 /* Store an event of our own, then send it around. */
 static void
 put_out(World *world, Place *place, const Pdu *pdu, gboolean must_stand)
@@ -295,9 +348,20 @@ put_out(World *world, Place *place, const Pdu *pdu, gboolean must_stand)
     if (must_stand && stored->status != SIM_ACCEPTED)
         fail(world, "%s does not accept its own %s", place->server->name, pdu->event_id);
     g_ptr_array_add(place->own, g_strdup(pdu->event_id));
-    for (guint to = 0; to < SERVERS; to++)
-        if (to != place->index)
-            post(world, place->index, to, MESSAGE_EVENT, pdu->event_id, stored->bytes);
+    g_hash_table_replace(world->origins, g_strdup(pdu->event_id),
+                         GUINT_TO_POINTER(place->index + 1));
+    for (guint to = 0; to < SERVERS; to++) {
+        if (to == place->index)
+            continue;
+        if (!is_in_room(place, to) && !is_about(pdu, to)) {
+            world->figures->untold++; /* it will ask, should it come back */
+            continue;
+        }
+        if (is_about(pdu, to) && world->group[to] != world->group[place->index] &&
+            strcmp(pdu->sender, pdu->state_key) != 0)
+            world->figures->across++;
+        post(world, place->index, to, MESSAGE_EVENT, pdu->event_id, stored->bytes);
+    }
 }
 
 /* TRUE if the rules let it out. */
@@ -305,7 +369,8 @@ static gboolean
 send_as(World *world, Place *place, const char *sender, const char *type, const char *state_key,
         const cJSON *content, const char *redacts)
 {
-    g_autofree char *event_id = g_strdup_printf("$%u:%s", ++world->own_ids, place->server->name);
+    g_autofree char *event_id =
+        g_strdup_printf("$%u:%s", ++world->own_ids, identifier_server(sender));
     const char *reason = NULL;
     g_autoptr(Pdu) pdu = sim_server_make(place->server, sender, type, state_key, content, redacts,
                                          event_id, world->now_ms + place->skew_ms, &reason);
@@ -384,6 +449,19 @@ say(World *world, Place *place, const char *sender, const char *type, const char
     send_as(world, place, sender, type, state_key, content, NULL);
 }
 
+/* Somebody who is banned, as @place sees it; @otherwise if nobody is. */
+static const char *
+pick_banned(World *world, Place *place, const char *otherwise)
+{
+    guint from = pick(world, USERS);
+    for (guint i = 0; i < USERS; i++) {
+        const char *user_id = user_ids[(from + i) % USERS];
+        if (strcmp(membership(place->server, user_id), "ban") == 0)
+            return user_id;
+    }
+    return otherwise;
+}
+
 static void
 user_acts(World *world, Place *place)
 {
@@ -396,11 +474,14 @@ user_acts(World *world, Place *place)
         say(world, place, sender, "m.room.message", NULL);
     else if (dice < 42)
         set_member(world, place, sender, sender, "join");
-    else if (dice < 46 && n > 0)
+    else if (dice < 46 && (n > 0 || place->index == LEAVER))
         set_member(world, place, sender, sender, "leave");
-    else if (dice < 56)
+    else if (dice < 51)
         set_member(world, place, sender, target, target == sender ? "join" : "leave");
-    else if (dice < 64)
+    else if (dice < 56) {
+        target = pick_banned(world, place, target);
+        set_member(world, place, sender, target, target == sender ? "join" : "leave");
+    } else if (dice < 64)
         set_member(world, place, sender, target, target == sender ? "join" : "ban");
     else if (dice < 72)
         set_member(world, place, sender, target, "invite");
@@ -538,13 +619,14 @@ world_new(const RoomVersion *version, guint32 seed, Figures *figures)
     world->chance = g_rand_new_with_seed_array(seeds, G_N_ELEMENTS(seeds));
     world->now_ms = 1000;
     world->network = g_sequence_new(message_free);
+    world->origins = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
     world->figures = figures;
     for (guint i = 0; i < SERVERS; i++) {
         Place *place = &world->places[i];
         place->world = world;
         place->index = i;
         place->server = sim_server_new(server_names[i], version, world->key);
-        place->skew_ms = pick(world, 3000);
+        place->skew_ms = pick(world, CLOCKS_APART_MS_MAX);
         place->own = g_ptr_array_new_with_free_func(g_free);
         place->got = g_hash_table_new_full(seeded_str_hash, g_str_equal, g_free, NULL);
     }
@@ -566,6 +648,7 @@ world_free(World *world)
         g_hash_table_unref(world->places[i].got);
     }
     g_sequence_free(world->network);
+    g_hash_table_unref(world->origins);
     g_rand_free(world->chance);
     server_key_free(world->key);
     g_free(world->failure);
@@ -581,6 +664,30 @@ part(World *world)
     world->figures->partitions++;
     tell(world, "partition: %u %u %u %u %u", world->group[0], world->group[1], world->group[2],
          world->group[3], world->group[4]);
+}
+
+/* Everybody of the leaver's server goes, so that nobody tells it anything any more; or one of them
+ * comes back, by way of another server that they can reach, as make_join and send_join do it. */
+static void
+leave_or_return(World *world)
+{
+    Place *place = &world->places[LEAVER];
+    Place *other = &world->places[pick(world, LEAVER)];
+
+    if (is_in_room(place, LEAVER)) {
+        for (guint i = 0; i < USERS_OF_SERVER; i++) {
+            const char *user_id = user_ids[LEAVER * USERS_OF_SERVER + i];
+            if (strcmp(membership(place->server, user_id), "leave") != 0 &&
+                strcmp(membership(place->server, user_id), "ban") != 0)
+                set_member(world, place, user_id, user_id, "leave");
+        }
+        world->figures->departures += !is_in_room(place, LEAVER);
+    } else if (world->group[other->index] == world->group[LEAVER]) {
+        const char *user_id = user_ids[LEAVER * USERS_OF_SERVER + pick(world, USERS_OF_SERVER)];
+        tell(world, "%s comes back by way of %s", user_id, other->server->name);
+        set_member(world, other, user_id, user_id, "join");
+        world->figures->returns += strcmp(membership(other->server, user_id), "join") == 0;
+    }
 }
 
 static void
@@ -603,6 +710,8 @@ live(World *world)
             world->figures->restarts++;
         } else if (dice < 96)
             place->server->dies_in_commit = TRUE;
+        else
+            leave_or_return(world);
         pass_time(world, world->now_ms + pick(world, happens(world, 20) ? 1000 : 50));
     }
 }
@@ -694,6 +803,25 @@ compare_ends(World *world, guint count)
     }
 }
 
+/* The leaver's resident is in the room again, by its own server's eyes as well. */
+static void
+bring_back(World *world)
+{
+    const char *user_id = user_ids[LEAVER * USERS_OF_SERVER];
+    Place *host = &world->places[0];
+    world->now_ms += CLOCKS_APART_MS_MAX; /* what is said now is younger than all that was said */
+    for (guint i = 0; i < BRING_BACK_ROUNDS && world->failure == NULL; i++) {
+        if (strcmp(membership(world->places[LEAVER].server, user_id), "join") == 0 &&
+            strcmp(membership(host->server, user_id), "join") == 0)
+            return;
+        if (strcmp(membership(host->server, user_id), "join") != 0)
+            set_member(world, host, user_ids[0], user_id, "invite");
+        set_member(world, host, user_id, user_id, "join");
+        heal(world);
+    }
+    fail(world, "%s does not get back into the room", user_id);
+}
+
 static void
 resident_speaks(World *world, guint server)
 {
@@ -701,6 +829,31 @@ resident_speaks(World *world, guint server)
     if (!send_as(world, &world->places[server], user_ids[server * USERS_OF_SERVER],
                  "m.room.message", NULL, content, NULL))
         fail(world, "an administrator may not speak");
+}
+
+/* What became of a member, by the state before. */
+static void
+count_member(World *world, Figures *figures, const SimStored *stored)
+{
+    SimServer *server = world->places[0].server;
+    const Pdu *pdu = sim_server_pdu(server, stored->event_id);
+    const char *now = pdu_membership(pdu), *was = "leave";
+    g_autofree char *before = NULL;
+    GError *error = NULL;
+
+    if (now == NULL || stored->status != SIM_ACCEPTED)
+        return;
+    state_trie_find(server->trie, &stored->before, "m.room.member", pdu->state_key, &before,
+                    &error);
+    g_assert_no_error(error);
+    if (before != NULL)
+        was = pdu_membership(sim_server_pdu(server, before));
+    gboolean own = strcmp(pdu->sender, pdu->state_key) == 0, leave = strcmp(now, "leave") == 0;
+    figures->bans += strcmp(now, "ban") == 0;
+    figures->unbans += leave && strcmp(was, "ban") == 0;
+    figures->kicks += leave && !own && strcmp(was, "join") == 0;
+    figures->leaves += leave && own && strcmp(was, "join") == 0;
+    figures->rejoins += before != NULL && strcmp(now, "join") == 0 && strcmp(was, "join") != 0;
 }
 
 static void
@@ -711,6 +864,9 @@ count_events(World *world, Figures *figures)
         figures->redacted += server->redacted;
         figures->deaths += server->deaths;
         figures->events += i == 0 ? server->order->len : 0;
+        figures->walked_back += server->walked_back;
+        for (guint j = 0; i == 0 && j < server->order->len; j++)
+            count_member(world, figures, g_ptr_array_index(server->order, j));
         for (guint j = 0; j < server->order->len; j++) {
             SimStatus status = ((const SimStored *)g_ptr_array_index(server->order, j))->status;
             figures->accepted += status == SIM_ACCEPTED;
@@ -731,7 +887,14 @@ play(const RoomVersion *version, guint32 seed, gboolean wordy, Figures *figures,
     heal(world);
     compare_events(world);
     /* Where a server soft-failed what another had accepted in time, their ends may differ until
-     * somebody goes on from there: each goes on once, at the same time. */
+     * somebody goes on from there: first those who were there all the time, each once, at the same
+     * time; then the leaver comes back to that; then all of them. */
+    for (guint i = 0; i < LEAVER && world->failure == NULL; i++)
+        resident_speaks(world, i);
+    heal(world);
+    compare_events(world);
+    bring_back(world);
+    compare_events(world);
     for (guint i = 0; i < SERVERS && world->failure == NULL; i++)
         resident_speaks(world, i);
     heal(world);
@@ -801,11 +964,16 @@ test_servers_agree_in_the_end(gconstpointer data)
     }
     printf("# version %s: runs %u (seeds %u to %u), failures %u; events %u; verdicts: accepted "
            "%u, soft-failed %u, rejected %u; not let out %u; spoilt %u; messages %u, lost %u, "
-           "doubled %u; partitions %u, restarts %u, deaths in a commit %u; most ends %u\n",
+           "doubled %u; partitions %u, restarts %u, deaths in a commit %u; most ends %u, passed "
+           "behind what is none %u\n",
            version->id, played, first, first + played - 1, failures, figures.events,
            figures.accepted, figures.soft_failed, figures.rejected, figures.refused,
            figures.redacted, figures.messages, figures.lost, figures.doubled, figures.partitions,
-           figures.restarts, figures.deaths, figures.ends_most);
+           figures.restarts, figures.deaths, figures.ends_most, figures.walked_back);
+    printf("# version %s: bans %u, unbans %u, kicks %u, leaves %u, rejoins %u; of other servers' "
+           "users across a partition %u; whole server: left %u, came back %u, not told %u\n",
+           version->id, figures.bans, figures.unbans, figures.kicks, figures.leaves,
+           figures.rejoins, figures.across, figures.departures, figures.returns, figures.untold);
     g_assert_cmpuint(failures, ==, 0);
     if (runs < 50)
         return;
@@ -815,6 +983,14 @@ test_servers_agree_in_the_end(gconstpointer data)
     g_assert_cmpuint(figures.redacted, >, runs / 10);
     g_assert_cmpuint(figures.deaths, >, runs / 10);
     g_assert_cmpuint(figures.ends_most, >, 4);
+    g_assert_cmpuint(figures.walked_back, >, 0);
+    g_assert_cmpuint(figures.bans, >, runs / 10);
+    g_assert_cmpuint(figures.unbans, >, runs / 50);
+    g_assert_cmpuint(figures.kicks, >, runs / 10);
+    g_assert_cmpuint(figures.rejoins, >, runs / 10);
+    g_assert_cmpuint(figures.across, >, runs / 10);
+    g_assert_cmpuint(figures.departures, >, runs / 10);
+    g_assert_cmpuint(figures.returns, >, runs / 10);
 }
 
 static void

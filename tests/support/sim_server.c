@@ -196,9 +196,10 @@ is_allowed(SimServer *server, const Pdu *pdu, const StateNodeId *before)
 }
 
 /* The ends that @pdu goes on from are ends no more: those it names, and those behind what it names
- * that is no end here because it was soft-failed or rejected. */
+ * that is no end here because it was soft-failed or rejected.  @named: @pdu is the new event, so
+ * that its prev_events are those it names. */
 static void
-remove_ends_before(SimServer *server, const Pdu *pdu, GHashTable *seen)
+remove_ends_before(SimServer *server, const Pdu *pdu, gboolean named, GHashTable *seen)
 {
     for (guint i = 0; i < pdu->prev_event_count; i++) {
         const char *event_id = pdu->prev_events[i];
@@ -207,10 +208,11 @@ remove_ends_before(SimServer *server, const Pdu *pdu, GHashTable *seen)
         for (guint j = 0; j < server->extremities->len; j++)
             if (strcmp(server->extremities->pdata[j], event_id) == 0) {
                 g_ptr_array_remove_index(server->extremities, j);
+                server->walked_back += !named;
                 break;
             }
         if (sim_server_find(server, event_id)->status != SIM_ACCEPTED)
-            remove_ends_before(server, sim_server_pdu(server, event_id), seen);
+            remove_ends_before(server, sim_server_pdu(server, event_id), FALSE, seen);
     }
 }
 
@@ -221,7 +223,7 @@ commit(SimServer *server, const Pdu *pdu, SimStored *stored)
         if (server->create_id == NULL)
             server->create_id = g_strdup(pdu->event_id);
         g_autoptr(GHashTable) seen = g_hash_table_new(seeded_str_hash, g_str_equal);
-        remove_ends_before(server, pdu, seen);
+        remove_ends_before(server, pdu, TRUE, seen);
         g_ptr_array_add(server->extremities, g_strdup(pdu->event_id));
     }
     g_hash_table_replace(server->stored, stored->event_id, stored);

@@ -46,6 +46,7 @@ typedef struct {
     gpointer data;
     guint redacted; /* events that came with a wrong hash */
     guint deaths;
+    guint walked_back; /* ends that stood behind a soft-failed or rejected event */
 } SimServer;
 
 /* @name is borrowed. */
