@@ -48,8 +48,8 @@ command_audit(int argc, char **argv)
     gint64 after = 0;
     gboolean follow = FALSE;
     const GOptionEntry entries[] = {
-        {"after", 0, 0, G_OPTION_ARG_INT64, &after, "lines after this number", "N"},
-        {"follow", 'f', 0, G_OPTION_ARG_NONE, &follow, "go on with lines as they come", NULL},
+        {"after", 0, 0, G_OPTION_ARG_INT64, &after, "Lines after this number", "N"},
+        {"follow", 'f', 0, G_OPTION_ARG_NONE, &follow, "Go on with lines as they come", NULL},
         {NULL},
     };
     g_autoptr(Config) config = command_config(&argc, &argv, entries);
@@ -63,7 +63,5 @@ command_audit(int argc, char **argv)
         read_all = print_after(pool, &after, &error);
     }
     store_pool_free(pool);
-    if (!read_all)
-        g_printerr("chancery audit: %s\n", error->message);
-    return read_all ? 0 : 1;
+    return read_all ? 0 : command_failed(error);
 }

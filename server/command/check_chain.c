@@ -50,15 +50,13 @@ command_check_chain(int argc, char **argv)
 
     if (config == NULL)
         return 2;
-    if (argc != 2) {
-        g_printerr("chancery check-chain: say which file\n");
-        return 2;
-    }
+    if (argc != 2)
+        return command_wrong_usage();
     certificates = certificates_from_config(config, NULL, &error); /* no row is looked at here */
     const char *lists = config_text(config, "identity", "crl_directory");
     if (certificates == NULL ||
         (lists != NULL && !crls_from_directory(certificates, lists, &error))) {
-        g_printerr("chancery check-chain: %s\n",
+        g_printerr("%s: %s\n", g_get_prgname(),
                    error != NULL ? error->message : "the configuration names no trust anchors");
         return 2;
     }

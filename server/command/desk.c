@@ -41,7 +41,7 @@ desk_options_clear(DeskOptions *options)
 }
 
 GOptionEntry *
-desk_option_entries(DeskOptions *options)
+desk_option_entries(DeskOptions *options, const GOptionEntry *own)
 {
     const GOptionEntry entries[] = {
         {"certificate-listener", 0, 0, G_OPTION_ARG_STRING, &options->listener,
@@ -54,11 +54,13 @@ desk_option_entries(DeskOptions *options)
          "Its first line opens the key (else $CHANCERY_PASSPHRASE; else you are asked)", "FILE"},
         {"authority", 0, 0, G_OPTION_ARG_FILENAME, &options->authority,
          "PEM file of the authority of the server's certificate; without it the system's", "FILE"},
-        {NULL},
     };
-    GOptionEntry *copy = g_new(GOptionEntry, G_N_ELEMENTS(entries));
-    memcpy(copy, entries, sizeof entries);
-    return copy;
+    GArray *all = g_array_new(TRUE, FALSE, sizeof(GOptionEntry));
+
+    for (; own->long_name != NULL; own++)
+        g_array_append_val(all, *own);
+    g_array_append_vals(all, entries, G_N_ELEMENTS(entries));
+    return (GOptionEntry *)(void *)g_array_free(all, FALSE);
 }
 
 /* ---- the pass phrase ---- */

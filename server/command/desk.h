@@ -22,8 +22,9 @@ typedef struct {
 void desk_options_clear(DeskOptions *options);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(DeskOptions, desk_options_clear)
 
-/* The rows for a GOptionContext, ended; filled into @options. Free with g_free. */
-GOptionEntry *desk_option_entries(DeskOptions *options);
+/* The rows for a GOptionContext, @own (ended by NULL) before those that fill @options, ended; free
+ * with g_free. */
+GOptionEntry *desk_option_entries(DeskOptions *options, const GOptionEntry *own);
 
 /* CredentialPassphrase: from --passphrase-file, or asked at the terminal. @data: DeskOptions. */
 char *desk_passphrase(const char *path, gpointer data, GError **error);

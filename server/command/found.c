@@ -74,7 +74,7 @@ command_found(int argc, char **argv)
     g_auto(GStrv) officers = NULL;
     const GOptionEntry entries[] = {
         {"officer", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &officers,
-         "certificate of a first officer (PEM); twice, two different persons", "FILE"},
+         "Certificate of a first officer (PEM); twice, two different persons", "FILE"},
         {NULL},
     };
     g_autoptr(Config) config = command_config(&argc, &argv, entries);
@@ -83,14 +83,10 @@ command_found(int argc, char **argv)
 
     if (config == NULL)
         return 1;
-    if (officers == NULL || g_strv_length(officers) != 2 || argc > 1) {
-        g_printerr("chancery found: give --officer FILE twice\n");
-        return 2;
-    }
-    if (!prepare(config, &ground, &error) || !found(&ground, officers, &error)) {
-        g_printerr("chancery found: %s\n", error->message);
-        return 1;
-    }
+    if (officers == NULL || g_strv_length(officers) != 2 || argc > 1)
+        return command_wrong_usage();
+    if (!prepare(config, &ground, &error) || !found(&ground, officers, &error))
+        return command_failed(error);
     g_print("founded: two officers; they name further ones (chancery officer add) and enrol "
             "people (chancery enrol propose)\n");
     return 0;

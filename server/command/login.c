@@ -366,20 +366,12 @@ command_login(int argc, char **argv)
          "Ask for a short access token and a refresh token", NULL},
         {NULL},
     };
-    g_autofree GOptionEntry *desk = desk_option_entries(&options.desk);
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autofree GOptionEntry *entries = desk_option_entries(&options.desk, own);
     g_autoptr(GError) error = NULL;
 
-    g_option_context_set_summary(context, "Log in with a certificate from a terminal.");
-    g_option_context_add_main_entries(context, desk, NULL);
-    g_option_context_add_main_entries(context, own, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &error)) {
-        g_printerr("chancery login: %s\n", error->message);
+    if (!command_options(&argc, &argv, entries))
         return 2;
-    }
-    if (!run(&options, &error)) {
-        g_printerr("chancery login: %s\n", error->message);
-        return 1;
-    }
+    if (!run(&options, &error))
+        return command_failed(error);
     return 0;
 }

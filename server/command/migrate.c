@@ -43,7 +43,7 @@ command_migrate(int argc, char **argv)
     g_autofree char *owner = NULL;
     const GOptionEntry entries[] = {
         {"owner", 0, 0, G_OPTION_ARG_STRING, &owner,
-         "how the owner of the tables connects; the serving role gets its rights from them",
+         "How the owner of the tables connects; the serving role gets its rights from them",
          "CONNINFO"},
         {NULL},
     };
@@ -54,10 +54,8 @@ command_migrate(int argc, char **argv)
     if (config == NULL)
         return 1;
     if (!(owner != NULL ? migrate_as_owner(config, owner, &applied, &error)
-                        : migrate_as_server(config, &applied, &error))) {
-        g_printerr("chancery migrate: %s\n", error->message);
-        return 1;
-    }
+                        : migrate_as_server(config, &applied, &error)))
+        return command_failed(error);
     g_print("%u migrations applied\n", applied);
     return 0;
 }

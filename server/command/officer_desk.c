@@ -21,14 +21,21 @@ static void G_GNUC_PRINTF(2, 3) set_error(GError **error, const char *sentence, 
 
 /* ---- the command line ---- */
 
-static char *
-summary_of(const char *command, const OfficerVerb *verbs)
+/* --help of an officer's command: its verbs stand above the options that they share. */
+static gboolean
+read_options(const OfficerVerb *verbs, int *argc, char ***argv, const GOptionEntry *entries,
+             GError **error)
 {
-    GString *text = g_string_new("An identity officer's command, from any desk.\n\nVerbs:");
+    g_autoptr(GOptionContext) context = g_option_context_new("VERB …");
+    g_autoptr(GString) summary =
+        g_string_new("An identity officer's command, from any desk.\n\nVerbs:");
+
     for (const OfficerVerb *verb = verbs; verb->name != NULL; verb++)
-        g_string_append_printf(text, "\n  chancery %s %s %s\n      %s", command, verb->name,
-                               verb->arguments, verb->help);
-    return g_string_free(text, FALSE);
+        g_string_append_printf(summary, "\n  %s %s%s%s\n      %s", g_get_prgname(), verb->name,
+                               verb->arguments[0] != '\0' ? " " : "", verb->arguments, verb->help);
+    g_option_context_set_summary(context, summary->str);
+    g_option_context_add_main_entries(context, entries, NULL);
+    return g_option_context_parse(context, argc, argv, error);
 }
 
 static const OfficerVerb *
@@ -41,16 +48,15 @@ find_verb(const OfficerVerb *verbs, const char *name)
 }
 
 static int
-run_verb(const OfficerVerb *verbs, const char *command, OfficerCall *call,
-         const DeskOptions *options)
+run_verb(const OfficerVerb *verbs, OfficerCall *call, const DeskOptions *options)
 {
     g_autoptr(GError) error = NULL;
     const OfficerVerb *verb = call->count > 0 ? find_verb(verbs, call->words[0]) : NULL;
     if (verb == NULL && call->crl != NULL)
         verb = find_verb(verbs, "crl"); /* chancery revoke --crl FILE */
     if (verb == NULL || (call->count < verb->words + 1 && call->crl == NULL)) {
-        g_printerr("chancery %s: %s; chancery %s --help\n", command,
-                   verb == NULL ? "say what to do" : "something is missing", command);
+        g_printerr("%s: %s; %s --help\n", g_get_prgname(),
+                   verb == NULL ? "say what to do" : "something is missing", g_get_prgname());
         return 2;
     }
     call->desk = desk_new(options, &error);
@@ -58,7 +64,7 @@ run_verb(const OfficerVerb *verbs, const char *command, OfficerCall *call,
     g_clear_pointer(&call->desk, desk_free);
     if (done)
         return 0;
-    g_printerr("chancery %s %s: %s\n", command, verb->name, error->message);
+    g_printerr("%s %s: %s\n", g_get_prgname(), verb->name, error->message);
     return 1;
 }
 
@@ -68,37 +74,31 @@ officer_command(const OfficerVerb *verbs, int argc, char **argv)
     DeskOptions options = {NULL};
     OfficerCall call = {NULL};
     const GOptionEntry entries[] = {
-        {"user", 0, 0, G_OPTION_ARG_STRING, &call.user_id, "the account", "@NAME:SERVER"},
+        {"user", 0, 0, G_OPTION_ARG_STRING, &call.user_id, "The account", "@NAME:SERVER"},
         {"certificate", 0, 0, G_OPTION_ARG_FILENAME, &call.certificate,
-         "the certificate of the person (PEM or DER)", "FILE"},
+         "The certificate of the person (PEM or DER)", "FILE"},
         {"person", 0, 0, G_OPTION_ARG_STRING, &call.person,
-         "the national identifier that the certificate must name", "REF"},
-        {"clearance", 0, 0, G_OPTION_ARG_STRING, &call.clearance, "the person's clearance",
+         "The national identifier that the certificate must name", "REF"},
+        {"clearance", 0, 0, G_OPTION_ARG_STRING, &call.clearance, "The person's clearance",
          "LABEL"},
-        {"ticket", 0, 0, G_OPTION_ARG_STRING, &call.ticket, "the paper that this rests on", "REF"},
-        {"reason", 0, 0, G_OPTION_ARG_STRING, &call.reason, "why, for the audit log", "TEXT"},
-        {"crl", 0, 0, G_OPTION_ARG_FILENAME, &call.crl, "a revocation list (PEM or DER)", "FILE"},
+        {"ticket", 0, 0, G_OPTION_ARG_STRING, &call.ticket, "The paper that this rests on", "REF"},
+        {"reason", 0, 0, G_OPTION_ARG_STRING, &call.reason, "Why, for the audit log", "TEXT"},
+        {"crl", 0, 0, G_OPTION_ARG_FILENAME, &call.crl, "A revocation list (PEM or DER)", "FILE"},
         {"until", 0, 0, G_OPTION_ARG_STRING, &call.until,
-         "the day on which the enrolment ends, before the certificate does", "YYYY-MM-DD"},
-        {"yes", 'y', 0, G_OPTION_ARG_NONE, &call.yes, "sign without asking on the terminal", NULL},
+         "The day on which the enrolment ends, before the certificate does", "YYYY-MM-DD"},
+        {"yes", 'y', 0, G_OPTION_ARG_NONE, &call.yes, "Sign without asking on the terminal", NULL},
         {NULL},
     };
     g_autoptr(GError) error = NULL;
-    g_autofree char *command = g_strdup(argv[0]);
-    g_autofree char *summary = summary_of(command, verbs);
-    g_autofree GOptionEntry *desk_entries = desk_option_entries(&options);
-    g_autoptr(GOptionContext) context = g_option_context_new("VERB …");
+    g_autofree GOptionEntry *all = desk_option_entries(&options, entries);
     int status = 2;
 
-    g_option_context_set_summary(context, summary);
-    g_option_context_add_main_entries(context, entries, NULL);
-    g_option_context_add_main_entries(context, desk_entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &error)) {
-        g_printerr("chancery %s: %s\n", command, error->message);
+    if (!read_options(verbs, &argc, &argv, all, &error)) {
+        g_printerr("%s: %s\n", g_get_prgname(), error->message);
     } else {
         call.words = argv + 1;
         call.count = (guint)(argc - 1);
-        status = run_verb(verbs, command, &call, &options);
+        status = run_verb(verbs, &call, &options);
     }
     g_free(call.user_id);
     g_free(call.certificate);

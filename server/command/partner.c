@@ -1,11 +1,4 @@
-/* chancery partner: the allow-list, from a partner's own description to the list in force.
- *
- *   describe  prints this server's entry for a partner's list (runs on the server)
- *   make      puts entries together into an unsigned list (a federation officer's desk)
- *   sign      signs a list with the officer's certificate (the same desk)
- *   import    checks a signed list and puts it in force; a running server has it within 5 s
- *   show      prints the list in force
- */
+/* chancery partner: the allow-list, from a partner's own description to the list in force. */
 #include <locale.h>
 #include <openssl/pem.h>
 #include <stdio.h>
@@ -25,28 +18,6 @@
 #define DAY_MS ((gint64)24 * 3600 * 1000)
 
 static const JsonLimits list_limits = {ALLOW_LIST_BYTES_MAX, 12, 256 * 1024, FALSE};
-
-static int
-fail(const char *action, const GError *error)
-{
-    g_printerr("chancery partner %s: %s\n", action, error->message);
-    return 1;
-}
-
-static int
-wrong_usage(const char *usage)
-{
-    g_printerr("usage: chancery partner %s\n", usage);
-    return 2;
-}
-
-static gboolean
-parse_options(int *argc, char ***argv, const GOptionEntry *entries, GError **error)
-{
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_option_context_add_main_entries(context, entries, NULL);
-    return g_option_context_parse(context, argc, argv, error);
-}
 
 static void
 print_bytes(GBytes *bytes)
@@ -113,8 +84,6 @@ entry_of(const Config *config, const ServerKey *key, const char *address, const 
 static int
 partner_describe(int argc, char **argv)
 {
-    static const char usage[] =
-        "describe [--config FILE] --address HOST:PORT [--direction in|out|both] [--days N]";
     g_autofree char *address = NULL;
     g_autofree char *direction = NULL;
     gint64 days = 365;
@@ -122,7 +91,7 @@ partner_describe(int argc, char **argv)
         {"address", 0, 0, G_OPTION_ARG_STRING, &address, "Where partners reach this server",
          "HOST:PORT"},
         {"direction", 0, 0, G_OPTION_ARG_STRING, &direction,
-         "in, out or both (from the partner's side)", "WORD"},
+         "In, out or both (from the partner's side)", "WORD"},
         {"days", 0, 0, G_OPTION_ARG_INT64, &days, "How long the entry holds", "N"},
         {NULL},
     };
@@ -133,26 +102,26 @@ partner_describe(int argc, char **argv)
     if (config == NULL)
         return 1;
     if (address == NULL || argc != 1 || days < 1 || days > 3650)
-        return wrong_usage(usage);
+        return command_wrong_usage();
     const char *certificate = config_text(config, "federation", "certificate");
     g_autofree char *key_file =
         g_build_filename(config_text(config, "server", "state_directory"), "signing.key", NULL);
     g_mkdir_with_parents(config_text(config, "server", "state_directory"), 0700);
     g_autoptr(ServerKey) key = server_key_load_or_create(key_file, &error);
     if (key == NULL)
-        return fail("describe", error);
+        return command_failed(error);
     if (certificate == NULL) {
         config_set_error(config, &error, "federation", "certificate",
                          "is needed to describe this server");
-        return fail("describe", error);
+        return command_failed(error);
     }
     if (!certificate_pin(certificate, &pin, &error))
-        return fail("describe", error);
+        return command_failed(error);
     g_autoptr(cJSON) entry =
         entry_of(config, key, address, direction != NULL ? direction : "both", pin, days);
     g_autoptr(GBytes) bytes = json_canonical(entry, &error);
     if (bytes == NULL)
-        return fail("describe", error);
+        return command_failed(error);
     print_bytes(bytes);
     return 0;
 }
@@ -162,8 +131,6 @@ partner_describe(int argc, char **argv)
 static int
 partner_make(int argc, char **argv)
 {
-    static const char usage[] =
-        "make --list-id ID --serial N [--days N] [--revoke NAME]… [ENTRY-FILE]…";
     g_autofree char *list_id = NULL;
     g_auto(GStrv) revoked = NULL;
     g_autoptr(GError) error = NULL;
@@ -176,10 +143,10 @@ partner_make(int argc, char **argv)
          "A server that is no partner any more", "NAME"},
         {NULL},
     };
-    if (!parse_options(&argc, &argv, entries, &error))
-        return fail("make", error);
+    if (!command_options(&argc, &argv, entries))
+        return 2;
     if (list_id == NULL || serial < 1 || days < 1 || days > 3650)
-        return wrong_usage(usage);
+        return command_wrong_usage();
 
     gint64 now = clock_wall_ms();
     g_autoptr(cJSON) json = cJSON_CreateObject();
@@ -194,13 +161,13 @@ partner_make(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         cJSON *entry = read_json_file(argv[i], &error);
         if (entry == NULL)
-            return fail("make", error);
+            return command_failed(error);
         cJSON_AddItemToArray(list, entry);
     }
     g_autoptr(AllowList) checked = allow_list_from_json(json, &error);
     g_autoptr(GBytes) bytes = checked != NULL ? json_canonical(json, &error) : NULL;
     if (bytes == NULL)
-        return fail("make", error);
+        return command_failed(error);
     print_bytes(bytes);
     return 0;
 }
@@ -210,8 +177,6 @@ partner_make(int argc, char **argv)
 static int
 partner_sign(int argc, char **argv)
 {
-    static const char usage[] =
-        "sign --p12 FILE [--key FILE] [--passphrase-file FILE] --output FILE LIST-FILE";
     g_auto(DeskOptions) desk = {0};
     g_autofree char *output = NULL;
     g_autoptr(GError) error = NULL;
@@ -225,26 +190,26 @@ partner_sign(int argc, char **argv)
         {"output", 0, 0, G_OPTION_ARG_FILENAME, &output, "The signed list", "FILE"},
         {NULL},
     };
-    if (!parse_options(&argc, &argv, entries, &error))
-        return fail("sign", error);
+    if (!command_options(&argc, &argv, entries))
+        return 2;
     if (desk.p12 == NULL || output == NULL || argc != 2)
-        return wrong_usage(usage);
+        return command_wrong_usage();
     g_autoptr(cJSON) json = read_json_file(argv[1], &error);
     g_autoptr(AllowList) list = json != NULL ? allow_list_from_json(json, &error) : NULL;
     g_autoptr(GBytes) content = list != NULL ? json_canonical(json, &error) : NULL;
     if (content == NULL)
-        return fail("sign", error);
+        return command_failed(error);
     g_autoptr(Credential) credential =
         credential_load(desk.p12, desk.key, desk_passphrase, &desk, &error);
     g_autoptr(GBytes) signature = credential != NULL ? cms_sign(credential, content, &error) : NULL;
     g_autoptr(GBytes) file =
         signature != NULL ? allow_list_write(content, signature, &error) : NULL;
     if (file == NULL)
-        return fail("sign", error);
+        return command_failed(error);
     gsize length = 0;
     const char *bytes = g_bytes_get_data(file, &length);
     if (!g_file_set_contents(output, bytes, (gssize)length, &error))
-        return fail("sign", error);
+        return command_failed(error);
     g_print("signed: list %s, serial %" G_GINT64_FORMAT ", %u entries, by certificate %s\n",
             list->list_id, list->serial, list->entries->len,
             certificate_sha256(credential_certificate(credential)));
@@ -328,13 +293,13 @@ partner_import(int argc, char **argv)
     if (config == NULL)
         return 1;
     if (argc != 2)
-        return wrong_usage("import [--config FILE] SIGNED-LIST-FILE");
+        return command_wrong_usage();
     if (!g_file_get_contents(argv[1], &text, &length, &error) ||
         !bench_set_up(&bench, config, &error))
-        return fail("import", error);
+        return command_failed(error);
     g_autoptr(GBytes) file = g_bytes_new(text, length);
     if (!partners_import(bench.partners, file, &error))
-        return fail("import", error);
+        return command_failed(error);
     g_print("in force: serial %" G_GINT64_FORMAT "\n", partners_serial(bench.partners));
     return 0;
 }
@@ -348,9 +313,9 @@ partner_show(int argc, char **argv)
     if (config == NULL)
         return 1;
     if (argc != 1)
-        return wrong_usage("show [--config FILE]");
+        return command_wrong_usage();
     if (!bench_set_up(&bench, config, &error) || !partners_reload(bench.partners, &error))
-        return fail("show", error);
+        return command_failed(error);
     if (partners_serial(bench.partners) == 0) {
         g_print("no list is in force: nobody is a partner\n");
         return 0;
@@ -359,7 +324,7 @@ partner_show(int argc, char **argv)
     g_autoptr(GPtrArray) lists =
         connection != NULL ? partner_store_lists(connection, 1, &error) : NULL;
     if (lists == NULL)
-        return fail("show", error);
+        return command_failed(error);
     print_bytes(((const StoredPartnerList *)lists->pdata[0])->content);
     return 0;
 }
@@ -367,20 +332,18 @@ partner_show(int argc, char **argv)
 int
 command_partner(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        int (*run)(int argc, char **argv);
-    } actions[] = {
-        {"describe", partner_describe}, {"make", partner_make}, {"sign", partner_sign},
-        {"import", partner_import},     {"show", partner_show},
+    static const Command verbs[] = {
+        {"describe", "[--config FILE] --address HOST:PORT [--direction in|out|both] [--days N]",
+         "print this server's entry for a partner's list (on the server)", partner_describe},
+        {"make", "--list-id ID --serial N [--days N] [--revoke NAME]… [ENTRY-FILE]…",
+         "put entries together into an unsigned list (a federation officer's desk)", partner_make},
+        {"sign", "--p12 FILE [--key FILE] [--passphrase-file FILE] --output FILE LIST-FILE",
+         "sign a list with the officer's certificate (the same desk)", partner_sign},
+        {"import", "[--config FILE] SIGNED-LIST-FILE",
+         "check a signed list and put it in force; a running server has it within 5 s",
+         partner_import},
+        {"show", "[--config FILE]", "print the list in force", partner_show},
     };
-    for (guint i = 0; argc >= 2 && i < G_N_ELEMENTS(actions); i++)
-        if (strcmp(argv[1], actions[i].name) == 0)
-            return actions[i].run(argc - 1, argv + 1);
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        g_print("usage: chancery partner describe | make | sign | import | show …\n"
-                "Each has its own --help.\n");
-        return 0;
-    }
-    return wrong_usage("describe | make | sign | import | show …");
+
+    return command_run(verbs, G_N_ELEMENTS(verbs), argc, argv);
 }

@@ -6,8 +6,9 @@ import subprocess
 import tempfile
 import time
 import unittest
+from pathlib import Path
 
-from harness import tap
+from harness import man_page, tap
 from harness.agency import Agency, program
 from harness.matrix import Refused
 from harness.postgres import Given
@@ -48,6 +49,30 @@ class Program(unittest.TestCase):
             self.assertEqual(self.agency.process.wait(20), 0, self.agency.tail())
             self.assertLess(time.monotonic() - began, 10)
             self.agency.process = None
+
+    def test_the_man_page_is_the_help(self):
+        """docs/chancery.1 is what --help says; every command and verb has a help of its own"""
+        kept = Path("docs/chancery.1").read_text()
+        self.assertEqual(
+            kept, man_page.page(program()), "python3 tests/harness/man_page.py PROGRAM > docs/chancery.1 makes it again"
+        )
+
+    def test_wrong_calls(self):
+        """a command that is called wrongly ends with 2 and says how it is called"""
+        for words, expected in [
+            (["nothing-of-the-kind"], "--help"),
+            (["partner", "nothing-of-the-kind"], "chancery partner --help"),
+            (["partner", "make"], "usage: chancery partner make --list-id ID"),
+            (["partner", "sign", "--p12"], "chancery partner sign: "),
+            (["enrol"], "chancery enrol --help"),
+            (["login", "--no-such-option"], "chancery login: "),
+            (["found", "--config", self.agency.config, "--officer", "x"], "usage: chancery found"),
+            (["check-chain", "--config", self.agency.config], "usage: chancery check-chain"),
+        ]:
+            done = subprocess.run([program(), *words], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 2, (words, done.stderr))
+            self.assertIn(expected, done.stderr, words)
+            self.assertEqual(done.stdout, "", words)
 
     def test_well_known(self):
         """clients find the base URL by /.well-known/matrix/client"""
