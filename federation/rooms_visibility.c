@@ -143,8 +143,9 @@ rooms_visible_to_server(Rooms *rooms, const RoomEvent *event, const char *server
         *ret_visible = TRUE;
         return TRUE;
     }
-    if (event->has_state)
-        root = event->after;
+    if (!event->has_state) /* history that was fetched: who was there then is not known */
+        return TRUE;
+    root = event->after;
     if (!state_trie_foreach(view->trie, &root, collect_member, &members, error))
         return FALSE;
     pdus = rooms_view_load_pdus(view, ids, error);

@@ -365,6 +365,45 @@ test_history_from_before_the_join(Fixture *fixture, gconstpointer data)
         g_usleep(1000);
 }
 
+/* History that was fetched is passed on only while the room shares what was before: nobody here
+ * knows who was in the room then. */
+static void
+test_fetched_history_is_passed_on_while_it_is_shared(Fixture *fixture, gconstpointer data)
+{
+    const RawRequest raw = {.as = fixture->alpha};
+    g_autoptr(GError) error = NULL;
+    gint done = 0;
+    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "public");
+    g_autofree char *early = send_hello(fixture->alpha, room_id, ANNA);
+    house_join(fixture->beta, room_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    outgoing_backfill(fixture->beta->server.outgoing, room_id, 100, went_back, &done);
+    house_await_event(fixture->beta, early);
+    while (!g_atomic_int_get(&done))
+        g_usleep(1000);
+    static const struct {
+        const char *visibility;
+        gboolean shown;
+    } kinds[] = {{"shared", TRUE}, {"joined", FALSE}, {"invited", FALSE}, {"world_readable", TRUE}};
+    g_autofree char *one = partner_client_target("/_matrix/federation/v1/event/%s", early);
+    g_autofree char *back =
+        partner_client_target("/_matrix/federation/v1/backfill/%s?limit=10&v=%s", room_id, early);
+    for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autofree char *content =
+            g_strdup_printf("{\"history_visibility\":\"%s\"}", kinds[i].visibility);
+        g_autofree char *changed = house_send(fixture->alpha, room_id, ANNA,
+                                              "m.room.history_visibility", "", content, &error);
+        g_assert_no_error(error);
+        house_await_event(fixture->beta, changed);
+        g_autofree char *event = NULL;
+        g_autofree char *page = NULL;
+        g_assert_cmpuint(house_raw(fixture->beta, &raw, "GET", one, NULL, &event), ==,
+                         kinds[i].shown ? 200 : 404);
+        g_assert_cmpuint(house_raw(fixture->beta, &raw, "GET", back, NULL, &page), ==, 200);
+        g_assert_true((strstr(page, "hello") != NULL) == kinds[i].shown);
+    }
+}
+
 static void
 test_a_dropped_partner_is_cut(Fixture *fixture, gconstpointer data)
 {
@@ -421,6 +460,7 @@ main(int argc, char **argv)
         {"/federation/apart", test_both_change_the_same_state_apart},
         {"/federation/back-again", test_who_comes_back_goes_on_from_what_was_before},
         {"/federation/history", test_history_from_before_the_join},
+        {"/federation/history-passed-on", test_fetched_history_is_passed_on_while_it_is_shared},
         {"/federation/dropped", test_a_dropped_partner_is_cut},
     };
     g_test_init(&argc, &argv, NULL);
