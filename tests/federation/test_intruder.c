@@ -335,8 +335,7 @@ assert_put(Fixture *fixture, const char *format, const char *room_id, const Pdu 
            const char *event_id, const char *around, guint status)
 {
     const RawRequest raw = {.as = fixture->beta};
-    g_autofree char *text =
-        g_strndup(g_bytes_get_data(pdu->bytes, NULL), g_bytes_get_size(pdu->bytes));
+    g_autofree char *text = house_pdu_text(pdu);
     g_autofree char *body =
         around != NULL ? g_strdup_printf("{\"room_version\":\"12\",\"event\":%s,%s}", text, around)
                        : g_strdup(text);
@@ -383,6 +382,8 @@ test_crooked_joins_and_leaves(Fixture *fixture, gconstpointer data)
     /* signed by another server than the sender's */
     g_autoptr(Pdu) forged = member_event(fixture->gamma, room_id, BERTA, BERTA, "join");
     assert_put(fixture, SEND_JOIN, room_id, forged, NULL, NULL, 403);
+    g_autoptr(Pdu) forged_leave = member_event(fixture->gamma, room_id, BERTA, BERTA, "leave");
+    assert_put(fixture, SEND_LEAVE, room_id, forged_leave, NULL, NULL, 403);
 
     g_autofree char *for_gustav =
         partner_client_target("/_matrix/federation/v1/make_join/%s/%s?ver=12", room_id, GUSTAV);
@@ -445,6 +446,8 @@ test_crooked_knocks(Fixture *fixture, gconstpointer data)
             member_event(beta, room_id, tries[i].sender, tries[i].target, tries[i].membership);
         assert_put(fixture, SEND_KNOCK, tries[i].path_room, pdu, NULL, NULL, tries[i].status);
     }
+    g_autoptr(Pdu) forged = member_event(fixture->gamma, room_id, BERTA, BERTA, "knock");
+    assert_put(fixture, SEND_KNOCK, room_id, forged, NULL, NULL, 403);
     for (gsize i = 0; i < G_N_ELEMENTS(questions); i++) {
         g_autofree char *target =
             partner_client_target(questions[i].format, questions[i].room_id, questions[i].user_id);
@@ -578,57 +581,12 @@ test_only_rooms_that_one_is_in_are_read(Fixture *fixture, gconstpointer data)
 
 /* ---- events that a partner has kept for later ---- */
 
-/* The membership event that alpha's template makes for Berta now, signed by beta and sent to nobody
- * yet. */
-static Pdu *
-prepared(Fixture *fixture, const char *room_id, const char *membership)
-{
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GBytes) body = NULL;
-    g_autofree char *path =
-        g_strdup_printf("/_matrix/federation/v1/make_%s/%%s/%%s?ver=12", membership);
-    g_autofree char *target = partner_client_target(path, room_id, BERTA);
-    const char *prev[PDU_PREV_EVENTS_MAX + 1] = {NULL}, *auth[PDU_AUTH_EVENTS_MAX + 1] = {NULL};
-    gint64 depth = 0;
-
-    house_request(fixture->beta, fixture->alpha, "GET", target, NULL, &body, &error);
-    g_assert_no_error(error);
-    g_autoptr(cJSON) json = json_parse(g_bytes_get_data(body, NULL), g_bytes_get_size(body),
-                                       &json_limits_response, &error);
-    g_assert_no_error(error);
-    const cJSON *event = json_get_object(json, "event");
-    const cJSON *item;
-    guint count = 0;
-    cJSON_ArrayForEach(item, json_get_array(event, "prev_events")) prev[count++] =
-        item->valuestring;
-    count = 0;
-    cJSON_ArrayForEach(item, json_get_array(event, "auth_events")) auth[count++] =
-        item->valuestring;
-    g_assert_true(json_get_integer(event, "depth", &depth));
-    PduSigner signer = pdu_signer(fixture->beta->server.name, fixture->beta->server.key);
-    PduTemplate template = {
-        .room_id = room_id,
-        .type = "m.room.member",
-        .state_key = BERTA,
-        .sender = BERTA,
-        .content = json_get_object(event, "content"),
-        .prev_events = prev,
-        .auth_events = auth,
-        .depth = depth,
-        .origin_server_ts = clock_wall_ms(),
-    };
-    Pdu *pdu = pdu_build(room_version_default(), &template, &signer, &error);
-    g_assert_no_error(error);
-    return pdu;
-}
-
 /* What alpha answers when beta hands @pdu in by @format. */
 static guint
 hand_in(Fixture *fixture, const char *format, const Pdu *pdu, char **ret_body)
 {
     const RawRequest raw = {.as = fixture->beta};
-    g_autofree char *text =
-        g_strndup(g_bytes_get_data(pdu->bytes, NULL), g_bytes_get_size(pdu->bytes));
+    g_autofree char *text = house_pdu_text(pdu);
     g_autofree char *target = partner_client_target(format, pdu->room_id, pdu->event_id);
     return house_raw(fixture->alpha, &raw, "PUT", target, text, ret_body);
 }
@@ -652,11 +610,10 @@ test_an_event_of_before_opens_nothing(Fixture *fixture, gconstpointer data)
     const char *const ban = "{\"membership\":\"ban\"}";
 
     /* A join made while the room was open; after the ban it comes as an event like others. */
-    g_autoptr(Pdu) join = prepared(fixture, hall_id, "join");
+    g_autoptr(Pdu) join = house_prepare(fixture->beta, alpha, hall_id, BERTA, "join", NULL);
     act(alpha, hall_id, "m.room.member", BERTA, ban);
     const RawRequest raw = {.as = fixture->beta};
-    g_autofree char *text =
-        g_strndup(g_bytes_get_data(join->bytes, NULL), g_bytes_get_size(join->bytes));
+    g_autofree char *text = house_pdu_text(join);
     g_autofree char *transaction = g_strdup_printf("{\"pdus\":[%s]}", text);
     assert_status(alpha, &raw, "PUT", "/_matrix/federation/v1/send/late", transaction, 200);
     g_assert_cmpint(test_database_count(alpha->database,
@@ -668,7 +625,7 @@ test_an_event_of_before_opens_nothing(Fixture *fixture, gconstpointer data)
     g_assert_null(strstr(first, "auth_chain"));
 
     /* A knock that was good when it came. */
-    g_autoptr(Pdu) knock = prepared(fixture, porch_id, "knock");
+    g_autoptr(Pdu) knock = house_prepare(fixture->beta, alpha, porch_id, BERTA, "knock", NULL);
     g_autofree char *second = NULL;
     g_assert_cmpuint(hand_in(fixture, SEND_KNOCK, knock, &second), ==, 200);
     g_autofree char *again = NULL; /* the answer may have been lost */
@@ -681,7 +638,7 @@ test_an_event_of_before_opens_nothing(Fixture *fixture, gconstpointer data)
 
     /* A join that was good when it came. */
     g_autofree char *open_id = house_make_room(alpha, ANNA, "public");
-    g_autoptr(Pdu) good = prepared(fixture, open_id, "join");
+    g_autoptr(Pdu) good = house_prepare(fixture->beta, alpha, open_id, BERTA, "join", NULL);
     g_autofree char *fourth = NULL;
     g_assert_cmpuint(hand_in(fixture, SEND_JOIN, good, &fourth), ==, 200);
     g_assert_nonnull(strstr(fourth, "auth_chain"));
@@ -701,7 +658,7 @@ test_who_the_acl_keeps_out(Fixture *fixture, gconstpointer data)
     g_autofree char *room_id = house_make_room(alpha, ANNA, "public");
     g_autofree char *event_id = test_database_query(
         alpha->database, "SELECT event_id FROM event WHERE type = 'm.room.create'");
-    g_autoptr(Pdu) join = prepared(fixture, room_id, "join");
+    g_autoptr(Pdu) join = house_prepare(fixture->beta, alpha, room_id, BERTA, "join", NULL);
     g_autoptr(Pdu) invite = member_event(fixture->beta, room_id, BERTA, ANNA, "invite");
     g_autoptr(Pdu) leave = member_event(fixture->beta, room_id, BERTA, BERTA, "leave");
     g_autoptr(Pdu) knock = member_event(fixture->beta, room_id, BERTA, BERTA, "knock");
@@ -802,6 +759,148 @@ test_invites_are_bounded(Fixture *fixture, gconstpointer data)
     assert_put(fixture, INVITE, room_id, renewed, NULL, small, 200);
     g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM invite"),
                     ==, 300);
+}
+
+/* What alpha says of @pdu in a transaction of beta's: NULL when it took it. */
+static char *
+verdict_on(Fixture *fixture, const Pdu *pdu)
+{
+    static guint sent;
+    const RawRequest raw = {.as = fixture->beta};
+    g_autofree char *text = house_pdu_text(pdu);
+    g_autofree char *body = g_strdup_printf("{\"pdus\":[%s]}", text);
+    g_autofree char *target = g_strdup_printf("/_matrix/federation/v1/send/verdict%u", sent++);
+    g_autofree char *answer = NULL;
+    g_assert_cmpuint(house_raw(fixture->alpha, &raw, "PUT", target, body, &answer), ==, 200);
+    g_autoptr(cJSON) json = json_parse(answer, strlen(answer), &json_limits_response, NULL);
+    const cJSON *verdict = json_get_object(json_get_object(json, "pdus"), pdu->event_id);
+    g_assert_nonnull(verdict);
+    return g_strdup(json_get_string(verdict, "error"));
+}
+
+/* Each event is what the server of its sender signed, whoever brings it, and nothing comes past the
+ * room's ACL. */
+static void
+test_events_in_another_name(Fixture *fixture, gconstpointer data)
+{
+    House *alpha = fixture->alpha, *beta = fixture->beta;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = house_make_room(alpha, ANNA, "public");
+    house_join(beta, room_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    const HouseEvent events[] = {
+        {.sender = ANNA, .content = "{\"body\":\"in Anna's name\"}"},
+        {.sender = GUSTAV, .content = "{\"body\":\"in a stranger's name\"}"},
+        /* Whom they cannot make join, leave or lose. */
+        {.type = "m.room.member",
+         .sender = ANNA,
+         .state_key = ANNA,
+         .content = "{\"membership\":\"leave\"}"},
+        {.type = "m.room.member",
+         .sender = GUSTAV,
+         .state_key = GUSTAV,
+         .content = "{\"membership\":\"join\"}"},
+        {.type = "m.room.member", .state_key = GUSTAV, .content = "{\"membership\":\"join\"}"},
+        {.type = "m.room.member", .state_key = ANNA, .content = "{\"membership\":\"leave\"}"},
+        {.type = "m.room.member", .state_key = ANNA, .content = "{\"membership\":\"ban\"}"},
+        {.type = "m.room.power_levels",
+         .state_key = "",
+         .content = "{\"users\":{\"" BERTA "\":100}}"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(events); i++) {
+        g_autoptr(Pdu) pdu = house_prepare(beta, alpha, room_id, BERTA, "leave", &events[i]);
+        g_autofree char *problem = verdict_on(fixture, pdu);
+        g_assert_nonnull(problem);
+        g_assert_cmpint(house_count_event(alpha, pdu->event_id), ==, 0);
+    }
+    const HouseEvent honest = {.content = "{\"body\":\"mine\"}"};
+    g_autoptr(Pdu) good = house_prepare(beta, alpha, room_id, BERTA, "leave", &honest);
+    g_assert_null(verdict_on(fixture, good));
+    g_assert_cmpint(house_count_event(alpha, good->event_id), ==, 1);
+    g_autoptr(Pdu) late = house_prepare(beta, alpha, room_id, BERTA, "leave", &honest);
+    act(alpha, room_id, "m.room.server_acl", "", "{\"allow\":[\"*\"],\"deny\":[\"Beta.Example\"]}");
+    g_autofree char *kept_out = verdict_on(fixture, late);
+    g_assert_nonnull(kept_out);
+    g_assert_nonnull(strstr(kept_out, "ACL"));
+    g_assert_cmpint(house_count_event(alpha, late->event_id), ==, 0);
+    g_assert_cmpint(test_database_count(alpha->database,
+                                        "SELECT count(*) FROM membership WHERE user_id = '" ANNA
+                                        "' AND membership = 'join'"),
+                    ==, 1);
+}
+
+/* Where history begins with the join, a server gets what came before without its content, and a few
+ * events at a time, whatever it asks for. */
+static void
+test_what_came_before_the_join(Fixture *fixture, gconstpointer data)
+{
+    House *alpha = fixture->alpha;
+    const RawRequest raw = {.as = fixture->beta};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *room_id = house_make_room(alpha, ANNA, "public");
+    g_autofree char *secret = NULL;
+    g_autofree char *last = NULL;
+
+    act(alpha, room_id, "m.room.history_visibility", "", "{\"history_visibility\":\"joined\"}");
+    for (guint i = 0; i < 30; i++) {
+        g_free(secret);
+        secret = house_send(alpha, room_id, ANNA, "m.room.message", NULL,
+                            "{\"body\":\"swordfish\"}", &error);
+        g_assert_no_error(error);
+    }
+    house_join(fixture->beta, room_id, BERTA, "alpha.example", &error);
+    g_assert_no_error(error);
+    last =
+        house_send(alpha, room_id, ANNA, "m.room.message", NULL, "{\"body\":\"welcome\"}", &error);
+    g_assert_no_error(error);
+    g_autofree char *one = partner_client_target("/_matrix/federation/v1/event/%s", secret);
+    g_autofree char *seen = partner_client_target("/_matrix/federation/v1/event/%s", last);
+    g_autofree char *back = partner_client_target(
+        "/_matrix/federation/v1/backfill/%s?limit=2000000000&v=%s", room_id, last);
+    g_autofree char *missing =
+        partner_client_target("/_matrix/federation/v1/get_missing_events/%s", room_id);
+    g_autofree char *question = g_strdup_printf(
+        "{\"earliest_events\":[],\"latest_events\":[\"%s\"],\"limit\":9007199254740991,"
+        "\"min_depth\":-9007199254740991}",
+        last);
+    assert_status(alpha, &raw, "GET", one, NULL, 404);
+    assert_status(alpha, &raw, "GET", seen, NULL, 200);
+    g_autofree char *page = NULL;
+    g_autofree char *found = NULL;
+    g_assert_cmpuint(house_raw(alpha, &raw, "GET", back, NULL, &page), ==, 200);
+    g_assert_cmpuint(house_raw(alpha, &raw, "POST", missing, question, &found), ==, 200);
+    g_assert_null(strstr(page, "swordfish"));
+    g_assert_nonnull(strstr(page, "welcome"));
+    g_assert_null(strstr(found, "swordfish"));
+    g_autoptr(cJSON) json = json_parse(found, strlen(found), &json_limits_response, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(cJSON_GetArraySize(json_get_array(json, "events")), ==, 20);
+}
+
+/* A server answers for the keys of its own users alone. */
+static void
+test_keys_of_others(Fixture *fixture, gconstpointer data)
+{
+    const RawRequest raw = {.as = fixture->beta};
+    static const char *const others[] = {BERTA, GUSTAV, "anna", "@anna", "@anna:alpha.example.org"};
+
+    assert_status(fixture->alpha, &raw, "GET", "/_matrix/federation/v1/user/devices/" ANNA, NULL,
+                  200);
+    for (gsize i = 0; i < G_N_ELEMENTS(others); i++) {
+        g_autofree char *devices =
+            partner_client_target("/_matrix/federation/v1/user/devices/%s", others[i]);
+        g_autofree char *query = g_strdup_printf("{\"device_keys\":{\"%s\":[]}}", others[i]);
+        g_autofree char *claim = g_strdup_printf(
+            "{\"one_time_keys\":{\"%s\":{\"X\":\"signed_curve25519\"}}}", others[i]);
+        g_autofree char *answer = NULL;
+        assert_status(fixture->alpha, &raw, "GET", devices, NULL, 404);
+        g_assert_cmpuint(house_raw(fixture->alpha, &raw, "POST",
+                                   "/_matrix/federation/v1/user/keys/query", query, &answer),
+                         ==, 200);
+        g_assert_cmpstr(answer, ==, "{\"device_keys\":{}}");
+        assert_status(fixture->alpha, &raw, "POST", "/_matrix/federation/v1/user/keys/claim", claim,
+                      200);
+    }
 }
 
 /* ---- a partner that lies to us ---- */
@@ -935,6 +1034,9 @@ main(int argc, char **argv)
         {"/intruder/of-before", test_an_event_of_before_opens_nothing},
         {"/intruder/acl", test_who_the_acl_keeps_out},
         {"/intruder/invites-bounded", test_invites_are_bounded},
+        {"/intruder/other-names", test_events_in_another_name},
+        {"/intruder/before-the-join", test_what_came_before_the_join},
+        {"/intruder/keys-of-others", test_keys_of_others},
         {"/intruder/reading", test_only_rooms_that_one_is_in_are_read},
         {"/intruder/lying", test_a_lying_template_is_not_signed},
         {"/intruder/refusing", test_a_partner_refuses_for_itself_alone},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "federation/inbound.h"
+#include "federation/room/pdu_build.h"
 #include "federation/x_matrix.h"
 #include "identity/clock.h"
 #include "identity/cms.h"
@@ -130,13 +131,11 @@ extern const Route routes_partner_info[];
 extern const Route routes_partner_transaction[];
 extern const Route routes_partner_memberships[];
 extern const Route routes_partner_events[];
+extern const Route routes_partner_keys[];
 
 static const Route *const tables[] = {
-    routes_partner_info,
-    routes_partner_transaction,
-    routes_partner_memberships,
-    routes_partner_events,
-    NULL,
+    routes_partner_info,   routes_partner_transaction, routes_partner_memberships,
+    routes_partner_events, routes_partner_keys,        NULL,
 };
 
 void
@@ -684,4 +683,75 @@ house_raw(House *to, const RawRequest *raw, const char *method, const char *targ
     if (ret_body != NULL)
         *ret_body = g_strdup(body->str);
     return (guint)status;
+}
+
+/* ---- events that a server has prepared ---- */
+
+static void
+take_ids(const cJSON *array, const char **ids, guint count_max)
+{
+    guint count = 0;
+
+    for (const cJSON *item = array->child; item != NULL; item = item->next) {
+        g_assert_cmpuint(count, <, count_max);
+        ids[count++] = item->valuestring;
+    }
+}
+
+Pdu *
+house_prepare(House *house, House *resident, const char *room_id, const char *user_id,
+              const char *membership, const HouseEvent *instead)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) body = NULL;
+    g_autofree char *path =
+        g_strdup_printf("/_matrix/federation/v1/make_%s/%%s/%%s?ver=12", membership);
+    g_autofree char *target = partner_client_target(path, room_id, user_id);
+    const char *prev[PDU_PREV_EVENTS_MAX + 1] = {NULL};
+    const char *auth[PDU_AUTH_EVENTS_MAX + 1] = {NULL};
+    gint64 depth = 0;
+
+    house_request(house, resident, "GET", target, NULL, &body, &error);
+    g_assert_no_error(error);
+    g_autoptr(cJSON) json = json_parse(g_bytes_get_data(body, NULL), g_bytes_get_size(body),
+                                       &json_limits_response, &error);
+    g_assert_no_error(error);
+    const cJSON *event = json_get_object(json, "event");
+    take_ids(json_get_array(event, "prev_events"), prev, PDU_PREV_EVENTS_MAX);
+    take_ids(json_get_array(event, "auth_events"), auth, PDU_AUTH_EVENTS_MAX);
+    g_assert_true(json_get_integer(event, "depth", &depth));
+    PduSigner signer = pdu_signer(house->server.name, house->server.key);
+    g_autoptr(cJSON) content =
+        instead != NULL && instead->content != NULL ? parse(instead->content) : NULL;
+    PduTemplate template = {
+        .room_id = room_id,
+        .type = "m.room.member",
+        .state_key = user_id,
+        .sender = user_id,
+        .content = json_get_object(event, "content"),
+        .prev_events = prev,
+        .auth_events = auth,
+        .depth = depth,
+        .origin_server_ts = clock_wall_ms(),
+    };
+    if (instead != NULL) {
+        template.type = instead->type != NULL ? instead->type : "m.room.message";
+        template.state_key = instead->state_key;
+        template.sender = instead->sender != NULL ? instead->sender : user_id;
+        template.content = content != NULL ? content : template.content;
+        template.room_id = instead->room_id != NULL ? instead->room_id : room_id;
+        if (instead->prev_event != NULL) {
+            prev[0] = instead->prev_event;
+            prev[1] = NULL;
+        }
+    }
+    Pdu *pdu = pdu_build(room_version_default(), &template, &signer, &error);
+    g_assert_no_error(error);
+    return pdu;
+}
+
+char *
+house_pdu_text(const Pdu *pdu)
+{
+    return g_strndup(g_bytes_get_data(pdu->bytes, NULL), g_bytes_get_size(pdu->bytes));
 }

@@ -96,3 +96,21 @@ typedef struct {
 } RawRequest;
 guint house_raw(House *to, const RawRequest *raw, const char *method, const char *target,
                 const char *content, char **ret_body);
+
+/* ---- events that a server has prepared and sent to nobody yet ---- */
+
+/* What stands in another event's place: members left NULL are those of a plain message by the user
+ * who was asked for. */
+typedef struct {
+    const char *type, *sender, *content; /* JSON text */
+    const char *state_key;
+    const char *prev_event; /* in the place of all */
+    const char *room_id;
+} HouseEvent;
+
+/* The membership event that @resident's make_join, make_knock or make_leave gives for @user_id now,
+ * or @instead on the same auth events, signed by @house. */
+Pdu *house_prepare(House *house, House *resident, const char *room_id, const char *user_id,
+                   const char *membership, const HouseEvent *instead);
+/* Its JSON; free with g_free. */
+char *house_pdu_text(const Pdu *pdu);
