@@ -52,6 +52,26 @@ names_a_certificate(const char *name)
            (g_str_has_prefix(lower, "x-forwarded-") && strstr(lower, "cert") != NULL);
 }
 
+static const char *const framing_names[] = {"Content-Length", "Transfer-Encoding"};
+
+/* libmicrohttpd joins a folded line to what stands before it, to the name where the value began
+ * with the fold: "Transfer-Encoding:\r\n chunked" comes as a header "Transfer-Encodingchunked".  A
+ * proxy before us may have read it otherwise. */
+static gboolean
+hides_framing(const char *name, const char *value)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(framing_names); i++) {
+        gsize length = strlen(framing_names[i]);
+        const char *inside = strcasestr(value, framing_names[i]);
+
+        if (g_ascii_strncasecmp(name, framing_names[i], length) == 0 && name[length] != '\0')
+            return TRUE;
+        if (inside != NULL && inside[length + strspn(inside + length, " \t")] == ':')
+            return TRUE;
+    }
+    return FALSE;
+}
+
 typedef struct {
     guint hosts;
     guint lengths;
@@ -67,6 +87,8 @@ judge_header(Framing *framing, const char *name, const char *value)
         return "A header's name holds a character that is not allowed there";
     if (!is_header_value(value))
         return "A header's value holds a control character";
+    if (hides_framing(name, value))
+        return "A header is folded around Content-Length or Transfer-Encoding";
     if (g_ascii_strcasecmp(name, "Host") == 0) {
         framing->hosts++;
     } else if (g_ascii_strcasecmp(name, "Content-Length") == 0) {
@@ -84,7 +106,9 @@ is_decimal(const char *text)
 {
     gsize length = strlen(text);
 
-    return length > 0 && length <= 18 && strspn(text, "0123456789") == length;
+    /* No zeros before others: "0\r\n 44" comes as "044". */
+    return length > 0 && length <= 18 && strspn(text, "0123456789") == length &&
+           (length == 1 || text[0] != '0');
 }
 
 static const char *

@@ -333,6 +333,41 @@ static const Case cases[] = {
      "PUT /echo/a HTTP/1.1\r\n" HOST "Transfer-Encoding: \x0b"
      "chunked\r\n" END "0\r\n\r\n",
      "400", NULL},
+    {"folded coding and a length",
+     "PUT /echo/a HTTP/1.1\r\n" HOST
+     "Content-Length: 4\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\nGET /echo/smuggled "
+     "HTTP/1.1\r\n" HOST END,
+     "400", NULL},
+    {"folded length and a length",
+     "PUT /echo/a HTTP/1.1\r\n" HOST
+     "Content-Length: 0\r\nContent-Length:\r\n 44\r\n\r\nGET /echo/smuggled HTTP/1.1\r\n" HOST END,
+     "400", NULL},
+    {"length in two lines",
+     "PUT /echo/a HTTP/1.1\r\n" HOST
+     "Content-Length: 0\r\n 44\r\n\r\nGET /echo/smuggled HTTP/1.1\r\n" HOST END,
+     "400", NULL},
+    {"length in another's fold",
+     "PUT /echo/a HTTP/1.1\r\n" HOST "Content-Length: 0\r\nX: y\r\n Content-Length: "
+     "44\r\n\r\nGET /echo/smuggled HTTP/1.1\r\n" HOST END,
+     "400", NULL},
+    {"coding in another's fold",
+     "PUT /echo/a HTTP/1.1\r\n" HOST
+     "Content-Length: 4\r\nX: y\r\n\ttransfer-encoding : chunked\r\n\r\n0\r\n\r\nGET "
+     "/echo/smuggled HTTP/1.1\r\n" HOST END,
+     "400", NULL},
+    {"a word about length is none",
+     "GET /echo/a HTTP/1.1\r\n" HOST "X: about content-length and more\r\n" END, "200",
+     "GET|/echo/a|a|0"},
+    {"length behind a bare LF",
+     "PUT /echo/a HTTP/1.1\r\n" HOST
+     "Content-Length: 0\r\nX: y\nContent-Length: 44\r\n\r\nGET /echo/smuggled HTTP/1.1\r\n" HOST
+         END,
+     "400", NULL},
+    {"coding behind a bare LF",
+     "PUT /echo/a HTTP/1.1\r\n" HOST
+     "Content-Length: 4\r\nX: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /echo/smuggled "
+     "HTTP/1.1\r\n" HOST END,
+     "400", NULL},
     {"two hosts", "GET /echo/a HTTP/1.1\r\n" HOST "Host: b\r\n" END, "400", "More than one Host"},
     {"no host", "GET /echo/a HTTP/1.1\r\n" END, "400", NULL},
     {"blank before the colon", "GET /echo/a HTTP/1.1\r\n" HOST "Content-Length : 0\r\n" END, "400",
@@ -739,7 +774,12 @@ test_rates_are_limited(Fixture *fixture, gconstpointer data)
     gboolean limited = FALSE;
 
     for (guint i = 0; i < 200 && !limited; i++) {
-        g_autofree char *heard = converse(fixture, "GET /rated HTTP/1.1\r\n" HOST END, NULL);
+        /* Whose request it is says the connection, not what the request claims of proxies. */
+        g_autofree char *request =
+            g_strdup_printf("GET /rated HTTP/1.1\r\n" HOST "X-Forwarded-For: 192.0.2.%u\r\n"
+                            "X-Real-IP: 192.0.2.%u\r\nForwarded: for=192.0.2.%u\r\n" END,
+                            i, i, i);
+        g_autofree char *heard = converse(fixture, request, NULL);
         limited = g_str_has_prefix(heard, "HTTP/1.1 429 ");
         if (limited) {
             g_test_message("%s", heard);
