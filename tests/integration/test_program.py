@@ -1,11 +1,14 @@
 """The program as an administrator meets it: starts, answers, says what is wrong, stops."""
 
+import json
 import os
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
 import unittest
+import urllib.request
 from pathlib import Path
 
 from harness import man_page, tap
@@ -75,10 +78,35 @@ class Program(unittest.TestCase):
             self.assertEqual(done.stdout, "", words)
 
     def test_well_known(self):
-        """clients find the base URL by /.well-known/matrix/client"""
+        """/.well-known tells clients the base URL, from any page; partners the address, where one is configured"""
         self.agency.start()
-        found = self.agency.anonymous().request("GET", "/.well-known/matrix/client")
-        self.assertEqual(found["m.homeserver"]["base_url"], self.agency.url)
+        anonymous = self.agency.anonymous()
+        found = anonymous.request("GET", "/.well-known/matrix/client")
+        self.assertEqual(found, {"m.homeserver": {"base_url": self.agency.url}})
+        with self.assertRaises(Refused) as caught:
+            anonymous.request("GET", "/.well-known/matrix/server")
+        self.assertEqual((caught.exception.status, caught.exception.errcode), (404, "M_NOT_FOUND"))
+        for method in ("POST", "PUT", "DELETE"):
+            with self.assertRaises(Refused) as caught:
+                anonymous.request(method, "/.well-known/matrix/client", {})
+            self.assertEqual((caught.exception.status, caught.exception.errcode), (405, "M_UNRECOGNIZED"))
+        self.agency.stop()
+        self.agency.write_config(server={"federation_address": "192.0.2.7:8448"})
+        try:
+            self.agency.start()
+            answer = urllib.request.urlopen(
+                urllib.request.Request(
+                    self.agency.url + "/.well-known/matrix/server", headers={"Origin": "https://chat.example"}
+                ),
+                context=ssl.create_default_context(cafile=str(self.agency.authority)),
+                timeout=30,
+            )
+            self.assertEqual(json.loads(answer.read()), {"m.server": "192.0.2.7:8448"})
+            self.assertEqual(answer.headers["Access-Control-Allow-Origin"], "*")
+            self.assertEqual(answer.headers["Content-Type"], "application/json")
+        finally:
+            self.agency.stop()
+            self.agency.write_config()
 
     def test_health_and_readiness(self):
         """/health and /ready answer 200"""
