@@ -1,7 +1,7 @@
 /* tests/bench/load.c: the load of `make bench`.
  *
- * It shares the cores with what it measures, so its client is no more than it needs: a request is
- * one write and, as a rule, one read.
+ * It shares the cores with what it measures, so its clients are no more than they need to be: one
+ * thread for all of them, and a request is one write and, as a rule, one read.
  *
  *   load send URL TOKEN SENDERS SECONDS ROOM...
  *       acknowledged PUT /send, each sender one at a time
@@ -23,15 +23,6 @@
 #define BODY                                                                                       \
     "{\"msgtype\":\"m.text\",\"body\":\"The delegation arrives at nine; papers follow by "         \
     "courier.\"}"
-
-typedef struct {
-    const char *url, *token;
-    char **rooms;
-    int room_count, number;
-    gint64 until;
-    GArray *latencies_us; /* gint64 */
-    int refused;
-} Sender;
 
 static _Noreturn void
 fail(const char *what)
@@ -85,16 +76,6 @@ client_new(const char *url, const char *token)
     client->request = g_string_new(NULL);
     client->answer = g_string_new(NULL);
     return client;
-}
-
-static void
-client_free(Client *client)
-{
-    BIO_free_all(client->bio);
-    g_string_free(client->request, TRUE);
-    g_string_free(client->answer, TRUE);
-    g_free(client->head);
-    g_free(client);
 }
 
 static void
@@ -154,12 +135,17 @@ ask_begin(Client *client, const char *method, const char *target, const char *bo
     client_write(client);
 }
 
-/* Returns the HTTP status; what the answer says is client_body(). */
-static int
+/* What the answer says is client_body(). */
+static void
 ask(Client *client, const char *method, const char *target, const char *body)
 {
     ask_begin(client, method, target, body);
     client_read(client);
+}
+
+static int
+client_status(const Client *client)
+{
     return client->answer->len > 12 ? atoi(client->answer->str + strlen("HTTP/1.1 ")) : 0;
 }
 
@@ -180,29 +166,6 @@ send_target(const char *room, int number, guint64 count)
         escaped, number, count, g_get_monotonic_time());
 }
 
-static gpointer
-sender_run(gpointer data)
-{
-    Sender *sender = data;
-    Client *client = client_new(sender->url, sender->token);
-
-    for (guint64 count = 0; g_get_monotonic_time() < sender->until; count++) {
-        const char *room = sender->rooms[(sender->number + count) % sender->room_count];
-        g_autofree char *target = send_target(room, sender->number, count);
-        gint64 began = g_get_monotonic_time(), took;
-        int status = ask(client, "PUT", target, BODY);
-
-        took = g_get_monotonic_time() - began;
-        if (status == 200) {
-            g_array_append_val(sender->latencies_us, took);
-        } else if (sender->refused++ == 0) {
-            fprintf(stderr, "load: %d %s\n", status, client_body(client));
-        }
-    }
-    client_free(client);
-    return NULL;
-}
-
 static int
 compare(gconstpointer a, gconstpointer b)
 {
@@ -219,33 +182,60 @@ percentile_ms(GArray *sorted, double share)
     return g_array_index(sorted, gint64, (guint)((sorted->len - 1) * share)) / 1000.0;
 }
 
+typedef struct {
+    Client *client;
+    guint64 count;
+    gint64 began;
+} Sender;
+
+static void
+sender_begin(Sender *sender, int number, char **rooms, int room_count)
+{
+    const char *room = rooms[((guint64)number + sender->count) % (guint64)room_count];
+    g_autofree char *target = send_target(room, number, sender->count++);
+
+    sender->began = g_get_monotonic_time();
+    ask_begin(sender->client, "PUT", target, BODY);
+}
+
 static int
 send_main(int argc, char **argv)
 {
-    int senders = atoi(argv[2]), refused = 0;
-    double seconds = g_ascii_strtod(argv[3], NULL);
-    g_autofree Sender *all = g_new0(Sender, senders);
-    g_autofree GThread **threads = g_new0(GThread *, senders);
+    int count = atoi(argv[2]), left = count, refused = 0;
+    g_autofree Sender *senders = g_new0(Sender, count);
+    g_autofree struct pollfd *sockets = g_new0(struct pollfd, count);
     g_autoptr(GArray) latencies = g_array_new(FALSE, FALSE, sizeof(gint64));
-    gint64 began = g_get_monotonic_time();
+    gint64 began, until;
     double took;
 
-    for (int i = 0; i < senders; i++) {
-        all[i] = (Sender){argv[0],
-                          argv[1],
-                          argv + 4,
-                          argc - 4,
-                          i,
-                          began + (gint64)(seconds * G_USEC_PER_SEC),
-                          g_array_new(FALSE, FALSE, sizeof(gint64)),
-                          0};
-        threads[i] = g_thread_new("sender", sender_run, &all[i]);
+    for (int i = 0; i < count; i++)
+        senders[i].client = client_new(argv[0], argv[1]);
+    began = g_get_monotonic_time();
+    until = began + (gint64)(g_ascii_strtod(argv[3], NULL) * G_USEC_PER_SEC);
+    for (int i = 0; i < count; i++) {
+        sockets[i] = (struct pollfd){(int)BIO_get_fd(senders[i].client->bio, NULL), POLLIN, 0};
+        sender_begin(&senders[i], i, argv + 4, argc - 4);
     }
-    for (int i = 0; i < senders; i++) {
-        g_thread_join(threads[i]);
-        g_array_append_vals(latencies, all[i].latencies_us->data, all[i].latencies_us->len);
-        refused += all[i].refused;
-        g_array_unref(all[i].latencies_us);
+    while (left > 0) {
+        if (poll(sockets, (nfds_t)count, -1) < 0)
+            fail("poll");
+        for (int i = 0; i < count; i++) {
+            gint64 waited;
+            if (sockets[i].revents == 0)
+                continue;
+            client_read(senders[i].client);
+            waited = g_get_monotonic_time() - senders[i].began;
+            if (client_status(senders[i].client) == 200)
+                g_array_append_val(latencies, waited);
+            else if (refused++ == 0)
+                fprintf(stderr, "load: %s\n", client_body(senders[i].client));
+            if (senders[i].began + waited < until) {
+                sender_begin(&senders[i], i, argv + 4, argc - 4);
+            } else {
+                sockets[i].fd = -1;
+                left--;
+            }
+        }
     }
     took = (g_get_monotonic_time() - began) / (double)G_USEC_PER_SEC;
     g_array_sort(latencies, compare);
@@ -256,7 +246,7 @@ send_main(int argc, char **argv)
     return 0;
 }
 
-/* ---- parked syncs: one thread for all of them, as their answers come at once ---- */
+/* ---- parked syncs ---- */
 
 static char *
 next_batch(const Client *client)
