@@ -1,11 +1,11 @@
 #include "federation/inbound.h"
 
-#include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <string.h>
 
 #include "identity/clock.h"
 #include "identity/refusal.h"
+#include "identity/sha256.h"
 
 struct InboundCall {
     Partner *partner;
@@ -74,9 +74,10 @@ inbound_spki_sha256(const void *certificate_der, gsize length, guint8 ret_sha256
     guint8 *spki = NULL;
     int spki_length =
         certificate != NULL ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &spki) : -1;
-    gboolean good = spki_length > 0 && EVP_Digest(spki, (size_t)spki_length, ret_sha256, NULL,
-                                                  EVP_sha256(), NULL) == 1;
+
+    if (spki_length > 0)
+        sha256(spki, (gsize)spki_length, ret_sha256);
     OPENSSL_free(spki);
     X509_free(certificate);
-    return good;
+    return spki_length > 0;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "identity/refusal.h"
+#include "identity/sha256.h"
 
 /* Members beside v, kind, server_name, nonce and issued, which every statement has. */
 enum {
@@ -187,11 +188,11 @@ shapes_fit(const Statement *statement, guint members, GError **error)
 static void
 seal(Statement *statement, GBytes *bytes)
 {
-    guint8 digest[crypto_hash_sha256_BYTES];
+    guint8 digest[SHA256_BYTES];
     char hex[2 * sizeof digest + 1];
     gsize length = 0;
     const guint8 *data = g_bytes_get_data(bytes, &length);
-    crypto_hash_sha256(digest, data, length);
+    sha256(data, length, digest);
     statement->bytes = g_bytes_ref(bytes);
     statement->digest = g_bytes_new(digest, sizeof digest);
     statement->digest_hex = g_strdup(sodium_bin2hex(hex, sizeof hex, digest, sizeof digest));

@@ -1,4 +1,5 @@
 #include "identity/token.h"
+#include "identity/sha256.h"
 
 #include <sodium.h>
 #include <string.h>
@@ -99,8 +100,8 @@ token_read(const TokenKey *key, const char *text, Token *ret_token)
 GBytes *
 token_hash(const char *text)
 {
-    guint8 hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, (const guint8 *)text, strlen(text));
+    guint8 hash[SHA256_BYTES];
+    sha256(text, strlen(text), hash);
     return g_bytes_new(hash, sizeof hash);
 }
 

@@ -7,6 +7,7 @@
 #include "federation/room/pdu_members.h"
 #include "federation/room/pdu_redact.h"
 #include "identity/json.h"
+#include "identity/sha256.h"
 #include "identity/unpadded_base64.h"
 
 G_DEFINE_QUARK(chancery - pdu - error, pdu_error)
@@ -287,9 +288,9 @@ static char *
 reference_hash(const Pdu *pdu, Base64Alphabet alphabet)
 {
     g_autoptr(GString) redacted = g_string_sized_new(1024);
-    guint8 hash[crypto_hash_sha256_BYTES];
+    guint8 hash[SHA256_BYTES];
     pdu_redact_append(redacted, pdu->version, pdu->type, members_of(pdu), pdu->content, FALSE);
-    crypto_hash_sha256(hash, (const guint8 *)redacted->str, redacted->len);
+    sha256(redacted->str, redacted->len, hash);
     return unpadded_base64_encode(hash, sizeof hash, alphabet);
 }
 
@@ -490,13 +491,13 @@ pdu_check_content_hash(const Pdu *pdu)
 {
     static const char *const not_hashed[] = {"hashes", "signatures", "unsigned", NULL};
     const char *claimed = json_get_string(json_get_object(pdu->json, "hashes"), "sha256");
-    guint8 expected[crypto_hash_sha256_BYTES], hash[crypto_hash_sha256_BYTES];
+    guint8 expected[SHA256_BYTES], hash[SHA256_BYTES];
     if (claimed == NULL ||
         !unpadded_base64_decode_exact(claimed, BASE64_STANDARD, expected, sizeof expected))
         return FALSE;
     g_autoptr(GString) out = g_string_sized_new(g_bytes_get_size(pdu->bytes));
     pdu_members_append_without(out, members_of(pdu), not_hashed);
-    crypto_hash_sha256(hash, (const guint8 *)out->str, out->len);
+    sha256(out->str, out->len, hash);
     return sodium_memcmp(hash, expected, sizeof hash) == 0;
 }
 

@@ -1,10 +1,10 @@
 #include "federation/room/pdu_build.h"
 
-#include <sodium.h>
 #include <string.h>
 
 #include "federation/room/pdu_members.h"
 #include "federation/room/pdu_redact.h"
+#include "identity/sha256.h"
 #include "identity/unpadded_base64.h"
 
 /* "$id", or ["$id",{"sha256":"hash"}]. */
@@ -81,8 +81,8 @@ with_content_hash(GBytes *event)
     gsize length = 0;
     const char *bytes = g_bytes_get_data(event, &length);
     g_autoptr(GArray) members = pdu_members(bytes, length);
-    guint8 hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, (const guint8 *)bytes, length);
+    guint8 hash[SHA256_BYTES];
+    sha256(bytes, length, hash);
     g_autofree char *text = unpadded_base64_encode(hash, sizeof hash, BASE64_STANDARD);
     g_autofree char *hashes = g_strdup_printf("{\"sha256\":\"%s\"}", text);
     return pdu_members_with(members, "hashes", hashes);
@@ -100,7 +100,9 @@ with_signature(const RoomVersion *version, GBytes *event, const char *type, cons
     pdu_redact_append(message, version, type, members, content, FALSE);
 
     g_autofree char *signature = signer->sign(signer->data, message->str, message->len);
-    g_autoptr(GString) signatures = g_string_new("{");
+    g_autoptr(GString) signatures = g_string_sized_new(256);
+
+    g_string_append_c(signatures, '{');
     json_append_string(signatures, signer->server_name);
     g_string_append(signatures, ":{");
     json_append_string(signatures, signer->key_id);

@@ -1,6 +1,6 @@
 #include "server/certificate/page.h"
+#include "identity/sha256.h"
 
-#include <sodium.h>
 #include <string.h>
 
 /* Client-server API, "Fallback": how the client's window is told. */
@@ -17,8 +17,8 @@ static const char style[] =
 static char *
 policy_hash(const char *text)
 {
-    guint8 hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, (const guint8 *)text, strlen(text));
+    guint8 hash[SHA256_BYTES];
+    sha256(text, strlen(text), hash);
     g_autofree char *base64 = g_base64_encode(hash, sizeof hash);
     return g_strdup_printf("'sha256-%s'", base64);
 }
