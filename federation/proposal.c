@@ -150,7 +150,8 @@ build_event(const Operation *operation, const RoomMemory *memory, const RoomVers
     const char *auth[EVENT_AUTH_KEYS_MAX + 1] = {NULL};
     g_auto(GStrv) prev_hashes = g_new0(char *, ROOM_EXTREMITIES_MAX + 1);
     g_auto(GStrv) auth_hashes = g_new0(char *, EVENT_AUTH_KEYS_MAX + 1);
-    g_autofree char *event_id = rooms_new_id(operation->rooms, '$');
+    g_autofree char *event_id =
+        version->event_id_format == EVENT_ID_CHOSEN ? rooms_new_id(operation->rooms, '$') : NULL;
     g_autofree char *room_id = version->room_id_is_create_hash || memory != NULL
                                    ? NULL
                                    : rooms_new_id(operation->rooms, '!');

@@ -10,7 +10,8 @@ G_DEFINE_QUARK(chancery - json - error, json_error)
 
 #define DEPTH_CEILING 256    /* no limit may ask for more; cJSON's own recursion stops at 1000 */
 #define NUMBER_LENGTH_MAX 63 /* what cJSON reads of one number */
-#define KEYS_COMPARED_IN_PAIRS 12 /* in a larger object a hash table looks for doubles */
+#define CANONICAL_BYTES_FIRST 1024 /* most events fit: nothing is moved while they grow */
+#define KEYS_COMPARED_IN_PAIRS 12  /* in a larger object a hash table looks for doubles */
 
 /* An event keeps a little room, so that what is accepted alone also passes inside a transaction. */
 const JsonLimits json_limits_event = {64 * 1024, 100, 32 * 1024, FALSE};
@@ -624,7 +625,7 @@ json_plain_append(GString *out, const cJSON *value, GError **error)
 GBytes *
 json_canonical(const cJSON *value, GError **error)
 {
-    g_autoptr(GString) out = g_string_new(NULL);
+    g_autoptr(GString) out = g_string_sized_new(CANONICAL_BYTES_FIRST);
     if (!append_value(out, value, FALSE, error))
         return NULL;
     return g_string_free_to_bytes(g_steal_pointer(&out));
@@ -633,7 +634,7 @@ json_canonical(const cJSON *value, GError **error)
 GBytes *
 json_canonical_without(const cJSON *value, const char *const *without, GError **error)
 {
-    g_autoptr(GString) out = g_string_new(NULL);
+    g_autoptr(GString) out = g_string_sized_new(CANONICAL_BYTES_FIRST);
     if (!cJSON_IsObject(value)) {
         g_set_error_literal(error, JSON_ERROR, JSON_ERROR_SHAPE, "an object is expected");
         return NULL;

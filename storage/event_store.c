@@ -240,7 +240,8 @@ room_and_ids(const char *room_id, const char *const *event_ids, gsize count)
 static char *
 array_literal(const char *const *ids)
 {
-    GString *text = g_string_new("{");
+    GString *text = g_string_sized_new(256);
+    g_string_append_c(text, '{');
     for (gsize i = 0; ids != NULL && ids[i] != NULL; i++) {
         g_string_append(text, i > 0 ? ",\"" : "\"");
         for (const char *at = ids[i]; *at != '\0'; at++) {

@@ -585,9 +585,8 @@ lane_take_answer(Lane *lane)
         return;
     }
     next = g_steal_pointer(&lane->open);
-    lane_batch_run_commit_hooks(batch);
     sent = next == NULL || lane_send(lane, next, &outcome, &error);
-    batch_finish(batch, NULL);
+    batch_finish_committed(batch);
     lane_batch_free(batch);
     if (!sent) {
         lane_settle(lane, next, outcome, error);

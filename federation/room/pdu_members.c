@@ -118,13 +118,25 @@ pdu_members_append_without(GString *out, const GArray *members, const char *cons
     g_string_append_c(out, '}');
 }
 
+/* They stand beside one another in the text that they were read from. */
+static gsize
+members_length(const GArray *members)
+{
+    const PduMember *all = (const PduMember *)members->data;
+
+    return members->len == 0 ? 0
+                             : (gsize)(all[members->len - 1].value - all[0].key) +
+                                   all[members->len - 1].value_length;
+}
+
 GBytes *
 pdu_members_with(const GArray *members, const char *key, const char *value_json)
 {
-    GString *out = g_string_new("{");
+    GString *out = g_string_sized_new(members_length(members) + strlen(value_json) + 64);
     gsize key_length = strlen(key);
     gboolean placed = FALSE;
 
+    g_string_append_c(out, '{');
     for (guint i = 0; i < members->len; i++) {
         const PduMember *member = &g_array_index(members, PduMember, i);
         int order = memcmp(key, member->key, MIN(key_length, member->key_length));
