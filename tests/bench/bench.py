@@ -40,6 +40,46 @@ def memory_mib(process):
     return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
 
 
+def cpu_of(pid):
+    """Seconds of CPU of a process and its children that live."""
+    seconds = 0.0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has just ended
+        if status.parent.name == str(pid) or fields[1] == str(pid):
+            seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+class Spending:
+    """The CPU time that server, database and load have taken since then, and everybody else on the machine."""
+
+    def __init__(self, agency, cluster):
+        self.agency, self.cluster = agency, cluster
+        self.before = self.read()
+
+    def read(self):
+        own = os.times()
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        return (
+            cpu_of(self.agency.process.pid),
+            cpu_of(self.cluster.process.pid),
+            own.children_user + own.children_system,
+            (sum(ticks[:3]) + sum(ticks[5:7])) / os.sysconf("SC_CLK_TCK"),
+            time.monotonic(),
+        )
+
+    def each(self, requests):
+        """One line: a request's share of it, which hardly depends on what else the machine does."""
+        server, database, clients, all_cpu, wall = (now - then for now, then in zip(self.read(), self.before))
+        others = max(0, all_cpu - server - database - clients) / (wall * os.cpu_count())
+        shares = (f"{name} {1e6 * spent / requests:.0f} us" for name, spent in
+                  (("server", server), ("PostgreSQL", database), ("load", clients)))  # fmt: skip
+        return f"CPU each: {', '.join(shares)}; others had {others:.0%} of the cores"
+
+
 def commits(cluster, event_bytes):
     """pgbench: one-row commits of as many bytes as an event has, by 32 clients."""
     cluster.create_database("pgbench")
@@ -113,12 +153,15 @@ def main():
             best = 0
             for count, where in ((1, "1 room"), (100, "100 rooms")):
                 for senders in (1, 4, 32):
+                    spending = Spending(alpha, cluster)
                     figure = load(alpha, "send", alpha.url, anna.access_token, senders, SECONDS, *rooms[:count])
                     best = max(best, figure["per_second"]) if senders == 32 else best
                     print(
                         f"  {where:10} {senders:2} senders: {figure['per_second']:6.0f}/s, p50 {figure['p50_ms']:.1f} ms, "
                         f"p99 {figure['p99_ms']:.1f} ms" + (f", {figure['refused']} refused" if figure["refused"] else "")
                     )
+                    if senders == 32:
+                        print(f"    {spending.each(figure['acknowledged'])}")
             print(f"  100 rooms  32 senders over TLS: {over_tls['per_second']:6.0f}/s, p50 {over_tls['p50_ms']:.1f} ms")
             plain.append(commits(cluster, event_bytes))
             print(
