@@ -1,6 +1,7 @@
 """The ways in and out, on a running server: certificates, browsers, challenges, sessions, and their ends."""
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
@@ -248,21 +249,22 @@ class Login(unittest.TestCase):
         """password, registration, guests, login tokens for others, codes: M_FORBIDDEN with a sentence"""
         client = self.agency.anonymous()
         v3, v1 = "/_matrix/client/v3/", "/_matrix/client/v1/"
-        for method, path, body in [
-            ("POST", v3 + "login", {"type": "m.login.password", "user": "anna", "password": "x"}),
-            ("POST", v3 + "login", {"type": "m.login.dummy"}),
-            ("POST", v3 + "login", {"type": "m.login.application_service", "user": "anna"}),
-            ("POST", v3 + "login", {"type": "m.login.token", "token": "guess"}),
-            ("POST", v3 + "register", {}), ("POST", v3 + "register", {"auth": {"type": "m.login.dummy"}}),
-            ("POST", v3 + "register?kind=guest", {}), ("GET", v3 + "register/available?username=x", None),
-            ("POST", v3 + "register/email/requestToken", {}),
-            ("POST", v3 + "account/password", {"new_password": "x"}),
-            ("POST", v1 + "login/get_token", {}),
-            ("POST", "/_matrix/client/unstable/org.matrix.msc4108/rendezvous", None),
-        ]:  # fmt: skip
-            self.refused(403, "M_FORBIDDEN", client.request, method, path, body)
-        self.refused(400, "M_BAD_JSON", client.post, "login", {})
-        self.refused(404, "M_UNRECOGNIZED", client.request, "GET", v1 + "auth_metadata")
+        with self.leaving_nothing():
+            for method, path, body in [
+                ("POST", v3 + "login", {"type": "m.login.password", "user": "anna", "password": "x"}),
+                ("POST", v3 + "login", {"type": "m.login.dummy"}),
+                ("POST", v3 + "login", {"type": "m.login.application_service", "user": "anna"}),
+                ("POST", v3 + "login", {"type": "m.login.token", "token": "guess"}),
+                ("POST", v3 + "register", {}), ("POST", v3 + "register", {"auth": {"type": "m.login.dummy"}}),
+                ("POST", v3 + "register?kind=guest", {}), ("GET", v3 + "register/available?username=x", None),
+                ("POST", v3 + "register/email/requestToken", {}),
+                ("POST", v3 + "account/password", {"new_password": "x"}),
+                ("POST", v1 + "login/get_token", {}),
+                ("POST", "/_matrix/client/unstable/org.matrix.msc4108/rendezvous", None),
+            ]:  # fmt: skip
+                self.refused(403, "M_FORBIDDEN", client.request, method, path, body)
+            self.refused(400, "M_BAD_JSON", client.post, "login", {})
+            self.refused(404, "M_UNRECOGNIZED", client.request, "GET", v1 + "auth_metadata")
 
     def test_terminal(self):
         """chancery login makes a device with keys of its own; whoami and devices show it"""
@@ -356,17 +358,18 @@ class Login(unittest.TestCase):
 
     def test_wrong_certificates(self):
         """a twin, a foreign, an expired and an unknown certificate log nobody in; nor does none"""
-        for person, status in [("anna-twin", 403), ("anna-foreign", 403), ("late", 403), ("nemo", 403)]:
-            with Desk(self.agency, self.full(person)) as desk:
-                answer = desk.request("GET", "/_chancery/v1/login/sso?" + urllib.parse.urlencode({"redirectUrl": PAGE}))
-                self.assertEqual(answer[0], status, f"{person}: {answer}")
-                self.assertNotIn("Location", answer[1])
-                found = desk.post("/_chancery/v1/challenge", {"purpose": "login"})
-                self.assertEqual((found[0], found[1]["errcode"]), (403, "M_FORBIDDEN"), person)
-        with Desk(self.agency, None) as desk:
-            status, headers, _ = desk.request("GET", "/_chancery/v1/login/sso?" + urllib.parse.urlencode({"redirectUrl": PAGE}))
-            self.assertNotEqual(status, 200)
-            self.assertNotIn("Location", headers)
+        with self.leaving_nothing():
+            for person, status in [("anna-twin", 403), ("anna-foreign", 403), ("late", 403), ("nemo", 403)]:
+                with Desk(self.agency, self.full(person)) as desk:
+                    answer = desk.request("GET", "/_chancery/v1/login/sso?" + urllib.parse.urlencode({"redirectUrl": PAGE}))
+                    self.assertEqual(answer[0], status, f"{person}: {answer}")
+                    self.assertNotIn("Location", answer[1])
+                    found = desk.post("/_chancery/v1/challenge", {"purpose": "login"})
+                    self.assertEqual((found[0], found[1]["errcode"]), (403, "M_FORBIDDEN"), person)
+            with Desk(self.agency, None) as desk:
+                status, headers, _ = desk.request("GET", "/_chancery/v1/login/sso?" + urllib.parse.urlencode({"redirectUrl": PAGE}))
+                self.assertNotEqual(status, 200)
+                self.assertNotIn("Location", headers)
 
     def test_log_ins_leave_lines(self):
         """each log-in, accepted or refused, is a line of the audit log; no line holds a token"""
@@ -397,20 +400,39 @@ class Login(unittest.TestCase):
     def query(self, sql):
         return run(["psql", self.agency.cluster.conninfo(self.agency.short), "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql]).strip()
 
+    def rows(self):
+        """What a log-in leaves in the database."""
+        return set(
+            self.query(
+                "SELECT 'account ' || user_id FROM account UNION ALL SELECT 'device ' || user_id || device_id FROM device"
+                " UNION ALL SELECT 'session ' || session_id FROM session UNION ALL SELECT 'token ' || encode(token_hash, 'hex') FROM token"
+                " UNION ALL SELECT 'login token ' || encode(token_hash, 'hex') FROM login_token"
+                " UNION ALL SELECT 'proof ' || uia_id || completed_ms FROM uia"
+            ).splitlines()
+        )
+
+    @contextlib.contextmanager
+    def leaving_nothing(self):
+        """The refused tries inside leave their lines in the audit log, and nothing else."""
+        before = self.rows()
+        yield
+        self.assertLessEqual(self.rows(), before)
+
     def test_evil_proxy(self):
         """a proxy with a good certificate of its own between person and server gets nothing from chancery login"""
-        proxy = EvilProxy(self.agency, self.full("arno"))
-        try:
-            desk = self.agency.desk("anna")
-            desk[1] = f"https://localhost:{proxy.port}"
-            with self.assertRaises(Failed) as caught:
-                self.agency.chancery("login", "--print", "--user", "@anna:alpha.example", *desk)
-            self.assertIn("403", str(caught.exception))
-            # The person did sign; what was signed was worth nothing on the proxy's connection.
-            self.assertEqual(proxy.relayed, 1)
-            self.assertEqual(proxy.statuses, [200, 403])
-        finally:
-            proxy.close()
+        with self.leaving_nothing():
+            proxy = EvilProxy(self.agency, self.full("arno"))
+            try:
+                desk = self.agency.desk("anna")
+                desk[1] = f"https://localhost:{proxy.port}"
+                with self.assertRaises(Failed) as caught:
+                    self.agency.chancery("login", "--print", "--user", "@anna:alpha.example", *desk)
+                self.assertIn("403", str(caught.exception))
+                # The person did sign; what was signed was worth nothing on the proxy's connection.
+                self.assertEqual(proxy.relayed, 1)
+                self.assertEqual(proxy.statuses, [200, 403])
+            finally:
+                proxy.close()
 
     # ---- challenges ----
 
@@ -425,48 +447,50 @@ class Login(unittest.TestCase):
             status, session = terminal.post("/_chancery/v1/login", answer)
             self.assertEqual(status, 200, session)
             self.assertEqual(self.client(session).get("account/whoami")["device_id"], "TERM")
-            status, refusal = terminal.post("/_chancery/v1/login", answer)
-            self.assertEqual((status, refusal["errcode"]), (403, "M_FORBIDDEN"))
+            with self.leaving_nothing():
+                status, refusal = terminal.post("/_chancery/v1/login", answer)
+                self.assertEqual((status, refusal["errcode"]), (403, "M_FORBIDDEN"))
         finally:
             terminal.close()
 
     def test_challenge_answered_wrongly(self):
         """each wrong answer is refused and burns the nonce: server, purpose, person, signer, connection, bytes"""
-        terminal = Terminal(self.agency, self.full("anna"))
-        other = Terminal(self.agency, self.full("anna"))
-        try:
-            wrongs = {
-                "server": lambda c: self.signed("anna", self.content(c, terminal.exporter, server_name="beta.example")),
-                "purpose": lambda c: self.signed("anna", self.content(c, terminal.exporter, purpose="uia")),
-                "person": lambda c: self.signed("anna", self.content(c, terminal.exporter, user_id="@arno:alpha.example")),
-                "signer": lambda c: self.signed("arno", self.content(c, terminal.exporter)),
-                "signer for themselves": lambda c: self.signed(
-                    "arno", self.content(c, terminal.exporter, user_id="@arno:alpha.example")
-                ),
-                "twin": lambda c: self.signed("anna-twin", self.content(c, terminal.exporter)),
-                "another connection": lambda c: self.signed("anna", self.content(c, other.exporter)),
-                "no exporter": lambda c: self.signed("anna", self.content(c, bytes(32))),
-                "changed after signing": lambda c: {
-                    **self.signed("anna", self.content(c, terminal.exporter)),
-                    "content": json.dumps(self.content(c, terminal.exporter, device_id="EVIL"), sort_keys=True),
-                },
-                "no signature": lambda c: {**self.signed("anna", self.content(c, terminal.exporter)), "signature": "AAAA"},
-            }
-            for name, wrong in wrongs.items():
+        with self.leaving_nothing():
+            terminal = Terminal(self.agency, self.full("anna"))
+            other = Terminal(self.agency, self.full("anna"))
+            try:
+                wrongs = {
+                    "server": lambda c: self.signed("anna", self.content(c, terminal.exporter, server_name="beta.example")),
+                    "purpose": lambda c: self.signed("anna", self.content(c, terminal.exporter, purpose="uia")),
+                    "person": lambda c: self.signed("anna", self.content(c, terminal.exporter, user_id="@arno:alpha.example")),
+                    "signer": lambda c: self.signed("arno", self.content(c, terminal.exporter)),
+                    "signer for themselves": lambda c: self.signed(
+                        "arno", self.content(c, terminal.exporter, user_id="@arno:alpha.example")
+                    ),
+                    "twin": lambda c: self.signed("anna-twin", self.content(c, terminal.exporter)),
+                    "another connection": lambda c: self.signed("anna", self.content(c, other.exporter)),
+                    "no exporter": lambda c: self.signed("anna", self.content(c, bytes(32))),
+                    "changed after signing": lambda c: {
+                        **self.signed("anna", self.content(c, terminal.exporter)),
+                        "content": json.dumps(self.content(c, terminal.exporter, device_id="EVIL"), sort_keys=True),
+                    },
+                    "no signature": lambda c: {**self.signed("anna", self.content(c, terminal.exporter)), "signature": "AAAA"},
+                }
+                for name, wrong in wrongs.items():
+                    _, challenge = terminal.post("/_chancery/v1/challenge", {"purpose": "login"})
+                    status, refusal = terminal.post("/_chancery/v1/login", wrong(challenge))
+                    self.assertEqual((status, refusal.get("errcode")), (403, "M_FORBIDDEN"), f"{name}: {refusal}")
+                    right = self.signed("anna", self.content(challenge, terminal.exporter))
+                    status, refusal = terminal.post("/_chancery/v1/login", right)
+                    self.assertEqual(status, 403, f"{name}: the nonce was not burnt")
+                # Relayed: signed for one connection, presented on the other; then on neither.
                 _, challenge = terminal.post("/_chancery/v1/challenge", {"purpose": "login"})
-                status, refusal = terminal.post("/_chancery/v1/login", wrong(challenge))
-                self.assertEqual((status, refusal.get("errcode")), (403, "M_FORBIDDEN"), f"{name}: {refusal}")
-                right = self.signed("anna", self.content(challenge, terminal.exporter))
-                status, refusal = terminal.post("/_chancery/v1/login", right)
-                self.assertEqual(status, 403, f"{name}: the nonce was not burnt")
-            # Relayed: signed for one connection, presented on the other; then on neither.
-            _, challenge = terminal.post("/_chancery/v1/challenge", {"purpose": "login"})
-            stolen = self.signed("anna", self.content(challenge, terminal.exporter))
-            self.assertEqual(other.post("/_chancery/v1/login", stolen)[0], 403)
-            self.assertEqual(terminal.post("/_chancery/v1/login", stolen)[0], 403)
-        finally:
-            terminal.close()
-            other.close()
+                stolen = self.signed("anna", self.content(challenge, terminal.exporter))
+                self.assertEqual(other.post("/_chancery/v1/login", stolen)[0], 403)
+                self.assertEqual(terminal.post("/_chancery/v1/login", stolen)[0], 403)
+            finally:
+                terminal.close()
+                other.close()
 
     # ---- sessions ----
 
