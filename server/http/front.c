@@ -25,6 +25,7 @@
 #define SWEEP_MS 500
 #define BODY_DRAIN_BYTES_MAX                                                                       \
     (1024 * 1024) /* beyond its limit a body is read this far for a polite 413 */
+#define UPLOAD_SMALL_BYTES (64 * 1024) /* a body up to here finds room always */
 #define CONNECTION_MEMORY_BYTES (16 * 1024)
 #define CERTIFICATE_CHAIN_MAX 10
 #define STOP_POLL_MS 5
@@ -39,6 +40,7 @@ const FrontEndSettings front_end_settings_default = {
     .idle_ms = 75 * 1000,
     .body_grace_ms = 10 * 1000,
     .body_rate = 1024,
+    .uploads_bytes_max = 256 * 1024 * 1024,
     .rate_limits = TRUE,
     .access_log = TRUE,
 };
@@ -293,17 +295,52 @@ begin_request(Request *request, const char *method)
     return MHD_YES;
 }
 
+/* Bodies come before anybody has shown a good token: how much of them is kept at a time has a
+ * bound, a listener each, so that strangers who send slowly cost partners nothing. */
+static gboolean
+find_room(Request *request, gsize sum)
+{
+    HttpListener *listener = request->listener;
+    gint64 more = (gint64)(sum - request->upload_counted);
+
+    if (sum <= UPLOAD_SMALL_BYTES)
+        return TRUE;
+    if (__atomic_add_fetch(&listener->uploads, more, __ATOMIC_RELAXED) >
+        request->front->settings.uploads_bytes_max) {
+        __atomic_sub_fetch(&listener->uploads, more, __ATOMIC_RELAXED);
+        return FALSE;
+    }
+    request->upload_counted = sum;
+    return TRUE;
+}
+
+void
+request_give_room_back(Request *request)
+{
+    __atomic_sub_fetch(&request->listener->uploads, (gint64)request->upload_counted,
+                       __ATOMIC_RELAXED);
+    request->upload_counted = 0;
+}
+
 /* FALSE: far too much; the connection ends. */
 static gboolean
 take_upload(Request *request, const char *bytes, gsize length)
 {
-    gsize sum = request->upload->len + length;
+    gsize sum = request->upload->len + request->upload_dropped + length;
 
     if (sum > request->upload_max + BODY_DRAIN_BYTES_MAX)
         return FALSE;
     if (sum > request->upload_max)
         request->upload_over = TRUE;
-    g_byte_array_append(request->upload, (const guint8 *)bytes, (guint)length);
+    else if (!request->upload_busy && !find_room(request, sum))
+        request->upload_busy = TRUE;
+    if (request->upload_over || request->upload_busy) { /* it gets its answer when it is all read */
+        g_byte_array_set_size(request->upload, 0);
+        request_give_room_back(request);
+        request->upload_dropped = sum;
+    } else {
+        g_byte_array_append(request->upload, (const guint8 *)bytes, (guint)length);
+    }
     connection_set_deadline(request->connection,
                             request->upload_begin_ms + request->front->settings.body_grace_ms +
                                 (gint64)sum * 1000 / request->front->settings.body_rate);
@@ -366,6 +403,8 @@ on_access(void *data, struct MHD_Connection *mhd, const char *url, const char *m
         return refuse_body(request);
     if (request->refusal != NULL)
         return request_send(request, g_steal_pointer(&request->refusal));
+    if (request->upload_busy)
+        return request_send(request, refuse_busy("Too many large bodies at a time: try again"));
     if (g_atomic_int_get(&request->front->stopping))
         return request_send(request, refuse_busy("The server stops"));
     return hand_to_worker(request);

@@ -41,13 +41,14 @@ typedef struct {
 
 typedef struct {
     guint workers;
-    guint queue_max;       /* requests that wait for a worker; beyond it 503 */
-    guint connections_max; /* a listener */
-    guint http_threads;    /* a listener */
-    guint header_ms;       /* from accept, or the request line, to the end of the headers */
-    guint idle_ms;         /* between two requests of a connection */
-    guint body_grace_ms;   /* a body may take so long whatever its rate … */
-    guint body_rate;       /* … and must keep to so many bytes a second after that */
+    guint queue_max;          /* requests that wait for a worker; beyond it 503 */
+    guint connections_max;    /* a listener */
+    guint http_threads;       /* a listener */
+    guint header_ms;          /* from accept, or the request line, to the end of the headers */
+    guint idle_ms;            /* between two requests of a connection */
+    guint body_grace_ms;      /* a body may take so long whatever its rate … */
+    guint body_rate;          /* … and must keep to so many bytes a second after that */
+    gint64 uploads_bytes_max; /* a listener: all bodies over 64 KiB together; beyond it 503 */
     gboolean rate_limits;
     gboolean access_log;
 } FrontEndSettings;

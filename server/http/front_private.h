@@ -40,6 +40,7 @@ struct HttpListener {
     struct MHD_Daemon *daemon;
     char *address;
     gint stopped_accepting;
+    gint64 uploads; /* atomic: bytes of large bodies in memory */
 };
 
 /* One socket.  Made and freed by libmicrohttpd's notifications; the sweep and hang-ups reach it
@@ -56,6 +57,8 @@ struct Connection {
 };
 
 void connection_set_deadline(Connection *connection, gint64 deadline_ms);
+/* The body of @request is not in memory any more. */
+void request_give_room_back(Request *request);
 
 typedef enum {
     REQUEST_READING, /* on an HTTP thread */
@@ -79,6 +82,9 @@ struct Request {
     GByteArray *upload;
     gsize upload_max;
     gboolean upload_over; /* a chunked body that grew beyond the limit */
+    gboolean upload_busy; /* no room for it among the others' */
+    gsize upload_dropped; /* bytes of such a body that were not kept */
+    gsize upload_counted; /* of listener->uploads */
     gint64 upload_begin_ms;
     Response *refusal; /* decided at the headers, sent when a small body has been read */
     gboolean begun;    /* the headers were judged */

@@ -71,6 +71,7 @@ request_unref(Request *request)
     g_clear_pointer(&request->query, g_hash_table_unref);
     g_clear_pointer(&request->upload, g_byte_array_unref);
     g_clear_pointer(&request->body, g_bytes_unref);
+    request_give_room_back(request);
     g_clear_pointer(&request->json, cJSON_Delete);
     g_clear_pointer(&request->refusal, response_free);
     g_ptr_array_unref(request->headers);
