@@ -168,7 +168,7 @@ queue(LaneBatch *batch, Delivery *delivery, const char *const *servers, const ch
         g_hash_table_add(delivery->pending, g_strdup(names->pdata[i]));
 }
 
-void
+static void
 delivery_queue_event(LaneBatch *batch, const char *room_id, const char *event_id, GBytes *pdu,
                      const char *const *servers, gpointer data)
 {
@@ -687,11 +687,4 @@ delivery_recheck(Delivery *delivery)
     for (guint i = 0; i < names->len; i++)
         if (!is_served(delivery, names->pdata[i]))
             peer_drop(delivery, names->pdata[i]);
-}
-
-gboolean
-delivery_waiting(Delivery *delivery, const char *server_name, gint64 *ret_count, GError **error)
-{
-    g_autoptr(StoreConnection) connection = store_borrow(delivery->pool, error);
-    return connection != NULL && delivery_store_count(connection, server_name, ret_count, error);
 }

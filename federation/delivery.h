@@ -30,9 +30,6 @@ void delivery_stop(Delivery *delivery);
 void delivery_free(Delivery *delivery);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Delivery, delivery_free)
 
-/* RoomsDeliver (lane thread, inside an operation): one PDU to these servers. @data: Delivery. */
-void delivery_queue_event(LaneBatch *batch, const char *room_id, const char *event_id, GBytes *pdu,
-                          const char *const *servers, gpointer data);
 /* Durable EDUs (to-device, device lists), inside a lane operation.  @edu: JSON {"edu_type",
  * "content"}. */
 void delivery_queue_edu(LaneBatch *batch, Delivery *delivery, const char *server_name, GBytes *edu);
@@ -56,7 +53,3 @@ void delivery_when_told(Delivery *delivery, const char *server_name, const char 
 /* The list has changed (PartnersChanged): drop what waits for names that are on it no more, try the
  * others. */
 void delivery_recheck(Delivery *delivery);
-
-/* For metrics and tests: rows waiting for @server_name. */
-gboolean
-delivery_waiting(Delivery *delivery, const char *server_name, gint64 *ret_count, GError **error);

@@ -285,7 +285,7 @@ partners_lists(Partners *partners, const char *server_name)
     return lists;
 }
 
-char **
+static char **
 partners_names(Partners *partners, PartnerDirection direction)
 {
     g_autoptr(GPtrArray) all = g_ptr_array_new_with_free_func((GDestroyNotify)partner_unref);

@@ -52,8 +52,6 @@ gint64 partners_serial(Partners *partners);
 /* Is it on the list in force, whatever the time and direction?  For what may wait, never for
  * admission. */
 gboolean partners_lists(Partners *partners, const char *server_name);
-/* Names that federate in that direction now, NULL-terminated; free with g_strfreev. */
-char **partners_names(Partners *partners, PartnerDirection direction);
 
 /* The one question: is @server_name a partner in that direction just now?  A new reference, or NULL
  * with a REFUSAL (403 M_FORBIDDEN). No network. */

@@ -121,20 +121,6 @@ receive_event(Submission *submission, RoomMemory *memory, LaneBatch *batch, cons
     return receive_event_at(submission, memory, batch, pdu, received, NULL, error);
 }
 
-static gboolean
-receive_outlier(Submission *submission, RoomMemory *memory, LaneBatch *batch, const Pdu *pdu,
-                Received *received, GError **error)
-{
-    g_autoptr(RoomEvent) known = NULL;
-
-    if (!room_view_event(memory->view, pdu->event_id, &known, error))
-        return FALSE;
-    if (known == NULL)
-        return past_receive_outlier(submission, memory, batch, pdu, received, error);
-    received_judge(received, RECEIVED_KNOWN, NULL);
-    return TRUE;
-}
-
 /* History is shown, so it must pass by its auth events; the state around it is not known. */
 static gboolean
 receive_history(Submission *submission, RoomMemory *memory, LaneBatch *batch, const Pdu *pdu,
@@ -251,12 +237,6 @@ apply_events(Submission *submission, LaneBatch *batch, GError **error)
 }
 
 static gboolean
-apply_outliers(Submission *submission, LaneBatch *batch, GError **error)
-{
-    return apply(submission, batch, receive_outlier, error);
-}
-
-static gboolean
 apply_history(Submission *submission, LaneBatch *batch, GError **error)
 {
     return apply(submission, batch, receive_history, error);
@@ -330,8 +310,7 @@ submit_events(Submission *submission, GPtrArray *events)
         return;
     }
     /* The end of an invite into a room that we never were in. */
-    if (submission->version == NULL && submission->apply != apply_outliers &&
-        submission->apply != apply_history && events->len > 0 &&
+    if (submission->version == NULL && submission->apply != apply_history && events->len > 0 &&
         !invite_version(submission, g_ptr_array_index(events, 0), &error)) {
         submission_answer(submission, 0, error);
         return;
@@ -367,13 +346,6 @@ rooms_receive(Rooms *rooms, const char *room_id, const char *origin, GPtrArray *
 
     submission->origin = g_strdup(origin);
     submit_events(submission, events);
-}
-
-void
-rooms_receive_outliers(Rooms *rooms, const char *room_id, GPtrArray *events, RoomsReceived on_done,
-                       gpointer data)
-{
-    submit_events(submission_new(rooms, apply_outliers, room_id, on_done, data), events);
 }
 
 void

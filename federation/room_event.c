@@ -173,7 +173,7 @@ cache_key(const char *room_id, const char *id)
     return g_strconcat(room_id, " ", id, NULL);
 }
 
-void
+static void
 room_reader_remember_info(RoomReader *reader, RoomInfo *info)
 {
     lru_add(reader->infos, info->room_id, info, sizeof(RoomInfo) + strlen(info->room_id));
@@ -567,7 +567,7 @@ source_is_rejected(gpointer data, const char *event_id)
     return view->rejected != NULL && g_hash_table_contains(view->rejected, event_id);
 }
 
-StateEventSource
+static StateEventSource
 room_view_source(RoomView *view)
 {
     return (StateEventSource){

@@ -63,7 +63,6 @@ void room_reader_free(RoomReader *reader);
  * borrowed. */
 gboolean room_reader_info(RoomReader *reader, StoreConnection *connection, const char *room_id,
                           RoomInfo **ret_info, GError **error);
-void room_reader_remember_info(RoomReader *reader, RoomInfo *info);
 /* After a commit. */
 void room_reader_remember_event(RoomReader *reader, RoomEvent *event);
 void room_reader_remember_node(RoomReader *reader, const char *room_id, const char *id_hex,
@@ -96,8 +95,6 @@ gboolean room_view_state_event(RoomView *view, const StateNodeId *root, const ch
 /* The Pdus (owned) that @keys name in the state under @root, absent ones left out. */
 GPtrArray *room_view_state_pdus(RoomView *view, const StateNodeId *root, const EventAuthKeys *keys,
                                 GError **error);
-/* What resolution reads through. @source borrows @view. */
-StateEventSource room_view_source(RoomView *view);
 /* One state out of several roots; equal ones count once. New nodes stay in view->trie. */
 gboolean room_view_resolve(RoomView *view, const StateNodeId *roots, guint count,
                            StateNodeId *ret_root, GError **error);

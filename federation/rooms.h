@@ -116,10 +116,6 @@ typedef void (*RoomsReceived)(GPtrArray *received, gint64 position, const GError
  * worker. */
 void rooms_receive(Rooms *rooms, const char *room_id, const char *origin, GPtrArray *events,
                    RoomsReceived done, gpointer data);
-/* Auth events that were missing: kept as outliers once each passes the rules by its own auth
- * events. */
-void rooms_receive_outliers(Rooms *rooms, const char *room_id, GPtrArray *events,
-                            RoomsReceived done, gpointer data);
 /* An event whose past cannot be fetched: @state and @auth_chain (from /state of the partner, at
  * that event) stand for the state before it. */
 void rooms_receive_at_state(Rooms *rooms, const char *room_id, GBytes *event, GPtrArray *state,

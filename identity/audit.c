@@ -149,7 +149,7 @@ audit_new(Lane *lane, guint refusals_max)
     return audit;
 }
 
-gboolean
+static gboolean
 audit_append(Audit *audit, const AuditLine *line, GError **error)
 {
     PendingLine *pending = pending_new(line);

@@ -38,8 +38,6 @@ typedef struct Audit Audit;
 Audit *audit_new(Lane *lane, guint refusals_max);
 void audit_free(Audit *audit); /* writes the counts still open; before lane_stop() */
 
-/* Through the lane, without waiting.  FALSE when the lane takes nothing more. */
-gboolean audit_append(Audit *audit, const AuditLine *line, GError **error);
 /* A refused log-in, a refused partner: aggregated above the rate, or strangers fill the log. */
 void audit_refusal(Audit *audit, const AuditLine *line);
 /* Writes counts whose minute is over; called by whoever keeps time, at least every 10 s. */

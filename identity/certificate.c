@@ -265,14 +265,6 @@ certificate_from_der(const void *der, gsize length, GError **error)
     return certificate;
 }
 
-Certificate *
-certificate_ref(const Certificate *certificate)
-{
-    Certificate *held = (Certificate *)certificate; /* the count is the only thing that moves */
-    g_atomic_int_inc(&held->references);
-    return held;
-}
-
 void
 certificate_unref(Certificate *certificate)
 {

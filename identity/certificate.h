@@ -25,7 +25,6 @@ Certificate *certificate_from_der(const void *der, gsize length, GError **error)
 /* PEM or DER; the first certificate of the file counts, *ret_chain (GBytes of DER, leaf first) may
  * be NULL. */
 Certificate *certificate_from_file(const char *path, GPtrArray **ret_chain, GError **error);
-Certificate *certificate_ref(const Certificate *certificate);
 void certificate_unref(Certificate *certificate);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Certificate, certificate_unref)
 

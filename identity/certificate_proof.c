@@ -43,18 +43,6 @@ certificate_proof_certificate(const CertificateProof *proof)
     return proof->certificate;
 }
 
-const char *
-certificate_proof_issuer_key(const CertificateProof *proof)
-{
-    return proof->issuer_key;
-}
-
-const char *
-certificate_proof_clearance(const CertificateProof *proof)
-{
-    return proof->clearance;
-}
-
 gint64
 certificate_proof_made_ms(const CertificateProof *proof)
 {

@@ -24,9 +24,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(CertificateProof, certificate_proof_unref)
 
 const char *certificate_proof_user_id(const CertificateProof *proof);
 GBytes *
-certificate_proof_certificate(const CertificateProof *proof); /* SHA-256, 32 bytes, borrowed */
-const char *certificate_proof_issuer_key(const CertificateProof *proof); /* hex */
-const char *certificate_proof_clearance(const CertificateProof *proof);
+certificate_proof_certificate(const CertificateProof *proof);    /* SHA-256, 32 bytes, borrowed */
 gint64 certificate_proof_made_ms(const CertificateProof *proof); /* wall clock */
 /* No session may outlive this: the earlier of the certificate's and the statement's end. */
 gint64 certificate_proof_not_after_ms(const CertificateProof *proof);

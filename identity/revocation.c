@@ -223,15 +223,6 @@ revocation_clock_new(Sessions *sessions, StorePool *pool, Certificates *certific
 }
 
 void
-revocation_clock_ring(RevocationClock *clock)
-{
-    g_mutex_lock(&clock->lock);
-    clock->rung = TRUE;
-    g_cond_signal(&clock->bell);
-    g_mutex_unlock(&clock->lock);
-}
-
-void
 revocation_clock_free(RevocationClock *clock)
 {
     if (clock == NULL)

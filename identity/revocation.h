@@ -20,7 +20,5 @@ typedef struct RevocationClock RevocationClock;
 /* Borrows all; @audit (may be NULL) gets its ticks from here.  Starts the thread. */
 RevocationClock *
 revocation_clock_new(Sessions *sessions, StorePool *pool, Certificates *certificates, Audit *audit);
-/* A full turn now rather than within a second: after an act of this process.  Any thread. */
-void revocation_clock_ring(RevocationClock *clock);
 /* Ends the thread.  Before the lane stops. */
 void revocation_clock_free(RevocationClock *clock);

@@ -54,28 +54,10 @@ session_device_id(const Session *session)
     return session->device_id;
 }
 
-const char *
-session_client(const Session *session)
-{
-    return session->client;
-}
-
-const char *
-session_scope(const Session *session)
-{
-    return session->scope;
-}
-
 LoginKind
 session_kind(const Session *session)
 {
     return session->kind;
-}
-
-GBytes *
-session_certificate(const Session *session)
-{
-    return session->certificate;
 }
 
 gint64
@@ -366,12 +348,6 @@ const TokenKey *
 sessions_token_key(const Sessions *sessions)
 {
     return sessions->key;
-}
-
-const SessionSettings *
-sessions_settings(const Sessions *sessions)
-{
-    return &sessions->settings;
 }
 
 void

@@ -36,11 +36,7 @@ typedef enum {
 const char *session_id(const Session *session);
 const char *session_user_id(const Session *session);
 const char *session_device_id(const Session *session);
-const char *session_client(const Session *session); /* "" when the client gave no name */
-const char *session_scope(const Session *session);
 LoginKind session_kind(const Session *session);
-/* SHA-256 of the certificate that was proved. Borrowed. */
-GBytes *session_certificate(const Session *session);
 gint64 session_proof_ms(const Session *session);   /* wall clock of the proof */
 gint64 session_expires_ms(const Session *session); /* wall clock; the end whatever is refreshed */
 
@@ -72,7 +68,6 @@ Sessions *sessions_new(StorePool *pool, Lane *lane, LogRing *ring, Certificates 
 /* After the lane and the ring have stopped. */
 void sessions_free(Sessions *sessions);
 const TokenKey *sessions_token_key(const Sessions *sessions);
-const SessionSettings *sessions_settings(const Sessions *sessions);
 
 /* Whom @token (as it came in Authorization: Bearer; NULL when there was none) speaks for.
  * FALSE with a REFUSAL: 401 M_MISSING_TOKEN, 401 M_UNKNOWN_TOKEN; or a STORE_ERROR. */

@@ -5,12 +5,9 @@
 enum {
     EVENT_INSERT,
     EVENT_INSERT_NEW,
-    EVENT_SET_STATUS,
-    EVENT_REPLACE_JSON,
     EVENT_FIND,
     EVENT_FIND_MANY,
     EVENT_FIND_ROOM,
-    EVENT_UNKNOWN,
     EVENT_TIME_BACKWARDS,
     EVENT_TIME_FORWARDS,
     EVENT_AUTH_CHAIN,
@@ -50,10 +47,6 @@ const StoreStatement event_statements[] = {
     /* Made by us a moment ago: nobody else has one with its id. */
     [EVENT_INSERT_NEW] = {"event_insert_new",
                           "INSERT INTO event" EVENT_INSERT_COLUMNS EVENT_INSERT_ROWS},
-    [EVENT_SET_STATUS] = {"event_set_status", "UPDATE event SET status = $3, reason = $4"
-                                              " WHERE room_id = $1 AND event_id = $2"},
-    [EVENT_REPLACE_JSON] = {"event_replace_json",
-                            "UPDATE event SET json = $3 WHERE room_id = $1 AND event_id = $2"},
     [EVENT_FIND] = {"event_find", "SELECT " EVENT_COLUMNS
                                   " FROM event e WHERE e.room_id = $1 AND e.event_id = $2"},
     [EVENT_FIND_MANY] = {"event_find_many",
@@ -61,9 +54,6 @@ const StoreStatement event_statements[] = {
                          " WHERE e.room_id = $1 AND e.event_id = ANY ($2::text[])"},
     [EVENT_FIND_ROOM] = {"event_find_room",
                          "SELECT room_id FROM log WHERE kind = 1 AND ref = $1 LIMIT 1"},
-    [EVENT_UNKNOWN] = {"event_unknown",
-                       "SELECT DISTINCT asked FROM unnest($2::text[]) AS asked WHERE NOT EXISTS ("
-                       "SELECT FROM event WHERE room_id = $1 AND event_id = asked)"},
     [EVENT_TIME_BACKWARDS] = {"event_time_backwards",
                               "SELECT event_id, origin_server_ts FROM event"
                               " WHERE room_id = $1 AND status = 1 AND origin_server_ts <= $2"
@@ -270,21 +260,6 @@ event_store_insert(LaneBatch *batch, const NewEvent *event)
                                        event->txn_id));
 }
 
-void
-event_store_set_status(LaneBatch *batch, const char *room_id, const char *event_id,
-                       StoredEventStatus status, const char *reason)
-{
-    lane_batch_add(batch, &event_statements[EVENT_SET_STATUS],
-                   store_arguments("ttit", room_id, event_id, (gint64)status, reason));
-}
-
-void
-event_store_replace_json(LaneBatch *batch, const char *room_id, const char *event_id, GBytes *json)
-{
-    lane_batch_add(batch, &event_statements[EVENT_REPLACE_JSON],
-                   store_arguments("tty", room_id, event_id, json));
-}
-
 gboolean
 event_store_find(StoreConnection *connection, const char *room_id, const char *event_id,
                  StoredEvent **ret_event, GError **error)
@@ -311,14 +286,6 @@ event_store_find_room(StoreConnection *connection, const char *event_id, char **
 {
     return one_text_run(connection, &event_statements[EVENT_FIND_ROOM],
                         store_arguments("t", event_id), ret_room_id, error);
-}
-
-GPtrArray *
-event_store_unknown(StoreConnection *connection, const char *room_id, const char *const *event_ids,
-                    gsize count, GError **error)
-{
-    return text_run(connection, &event_statements[EVENT_UNKNOWN],
-                    room_and_ids(room_id, event_ids, count), error);
 }
 
 gboolean

@@ -63,11 +63,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoredEvent, stored_event_free)
 
 /* A known outlier takes the new status, states and reason; any other known event stays as it is. */
 void event_store_insert(LaneBatch *batch, const NewEvent *event);
-void event_store_set_status(LaneBatch *batch, const char *room_id, const char *event_id,
-                            StoredEventStatus status, const char *reason);
-/* For the redacted form, once the original need not be kept. */
-void
-event_store_replace_json(LaneBatch *batch, const char *room_id, const char *event_id, GBytes *json);
 
 /* An absent event is success with *ret_event NULL; FALSE means that the database failed. */
 gboolean event_store_find(StoreConnection *connection, const char *room_id, const char *event_id,
@@ -79,9 +74,6 @@ GPtrArray *event_store_find_many(StoreConnection *connection, const char *room_i
 /* Where only the id is known: the room of an event that is in the log, or NULL. */
 gboolean event_store_find_room(StoreConnection *connection, const char *event_id,
                                char **ret_room_id, GError **error);
-/* The ids among @event_ids that are NOT stored in this room (GPtrArray of char *, owned). */
-GPtrArray *event_store_unknown(StoreConnection *connection, const char *room_id,
-                               const char *const *event_ids, gsize count, GError **error);
 /* The newest event of the log in this room with an origin_server_ts at or before (@backwards), or
  * at or after @ts: its id, or NULL. */
 gboolean

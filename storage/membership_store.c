@@ -16,7 +16,6 @@ enum {
     SERVER_LIST,
     SERVER_COUNTS,
     SERVER_JOINED,
-    SERVER_ROOMS,
     INVITE_SET,
     INVITE_REMOVE,
     INVITE_FIND,
@@ -79,8 +78,6 @@ const StoreStatement membership_statements[] = {
                                          " WHERE room_id = $1 AND joined > 0 ORDER BY server"},
     [SERVER_JOINED] = {"room_server_joined", "SELECT joined > 0 FROM room_server"
                                              " WHERE room_id = $1 AND server = $2"},
-    [SERVER_ROOMS] = {"room_server_rooms", "SELECT room_id FROM room_server"
-                                           " WHERE server = $1 AND joined > 0 ORDER BY room_id"},
     [INVITE_SET] =
         {"invite_set",
          "INSERT INTO invite (" INVITE_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7)"
@@ -255,12 +252,6 @@ membership_store_server_joined(StoreConnection *connection, const char *room_id,
 {
     return boolean_run(connection, SERVER_JOINED, store_arguments("tt", room_id, server),
                        ret_joined, error);
-}
-
-GPtrArray *
-membership_store_rooms_of_server(StoreConnection *connection, const char *server, GError **error)
-{
-    return texts_run(connection, SERVER_ROOMS, store_arguments("t", server), error);
 }
 
 gboolean

@@ -58,9 +58,6 @@ GPtrArray *
 membership_store_server_counts(StoreConnection *connection, const char *room_id, GError **error);
 gboolean membership_store_server_joined(StoreConnection *connection, const char *room_id,
                                         const char *server, gboolean *ret_joined, GError **error);
-/* Rooms where @server has joined users: GPtrArray of char *, owned. */
-GPtrArray *
-membership_store_rooms_of_server(StoreConnection *connection, const char *server, GError **error);
 /* Whether two users are joined to a common room. */
 gboolean
 membership_store_share_room(StoreConnection *connection, const char *user_id,

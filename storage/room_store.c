@@ -3,7 +3,6 @@
 enum {
     ROOM_INSERT,
     ROOM_FIND,
-    ROOM_LIST
 };
 
 const StoreStatement room_statements[] = {
@@ -11,8 +10,6 @@ const StoreStatement room_statements[] = {
                                     " VALUES ($1, $2, $3, $4)"},
     [ROOM_FIND] = {"room_find",
                    "SELECT room_id, version, seed, created_ms, fence FROM room WHERE room_id = $1"},
-    [ROOM_LIST] = {"room_list",
-                   "SELECT room_id FROM room WHERE room_id > $1 ORDER BY room_id LIMIT $2"},
 };
 const guint room_statement_count = G_N_ELEMENTS(room_statements);
 
@@ -53,13 +50,4 @@ room_store_find(StoreConnection *connection, const char *room_id, StoredRoom **r
         room->fence = store_rows_integer(rows, 0, 4);
     }
     return TRUE;
-}
-
-GPtrArray *
-room_store_list(StoreConnection *connection, const char *after, guint rooms_max, GError **error)
-{
-    g_autoptr(StoreRows) rows =
-        store_run(connection, &room_statements[ROOM_LIST],
-                  store_arguments("ti", after != NULL ? after : "", (gint64)rooms_max), error);
-    return rows != NULL ? store_rows_text_column(rows, 0) : NULL;
 }

@@ -20,7 +20,3 @@ void room_store_insert(LaneBatch *batch, const char *room_id, const char *versio
                        gint64 created_ms);
 gboolean room_store_find(StoreConnection *connection, const char *room_id, StoredRoom **ret_room,
                          GError **error);
-/* A page of room ids after @after (NULL: from the start) in byte order: GPtrArray of char *, owned.
- */
-GPtrArray *
-room_store_list(StoreConnection *connection, const char *after, guint rooms_max, GError **error);

@@ -10,9 +10,6 @@ enum {
     STATE_ROWS,
     STATE_ROWS_TYPE,
     STATE_ROWS_KEY,
-    STATE_EVENTS,
-    STATE_EVENTS_TYPE,
-    STATE_EVENTS_KEY,
     STATE_EVENTS_OF,
 };
 
@@ -20,9 +17,6 @@ enum {
 #define HOPS_MAX 1000
 #define ROOM_NO "(SELECT room_no FROM room WHERE room_id = $1)"
 #define ROWS_OF "SELECT type, state_key, event_id FROM room_state WHERE room_id = $1"
-#define EVENTS_OF                                                                                  \
-    "SELECT " EVENT_COLUMNS " FROM room_state s JOIN event e"                                      \
-    " ON e.room_id = s.room_id AND e.event_id = s.event_id WHERE s.room_id = $1"
 
 const StoreStatement state_statements[] = {
     [NODE_INSERT] = {"state_node_insert",
@@ -54,11 +48,6 @@ const StoreStatement state_statements[] = {
     [STATE_ROWS] = {"room_state_rows", ROWS_OF " ORDER BY type, state_key"},
     [STATE_ROWS_TYPE] = {"room_state_rows_type", ROWS_OF " AND type = $2 ORDER BY type, state_key"},
     [STATE_ROWS_KEY] = {"room_state_rows_key", ROWS_OF " AND type = $2 AND state_key = $3"},
-    [STATE_EVENTS] = {"room_state_events", EVENTS_OF " ORDER BY s.type, s.state_key"},
-    [STATE_EVENTS_TYPE] = {"room_state_events_type",
-                           EVENTS_OF " AND s.type = $2 ORDER BY s.type, s.state_key"},
-    [STATE_EVENTS_KEY] = {"room_state_events_key",
-                          EVENTS_OF " AND s.type = $2 AND s.state_key = $3"},
     [STATE_EVENTS_OF] = {"room_state_events_of",
                          "SELECT " EVENT_COLUMNS " FROM unnest($2::text[], $3::text[])"
                          " AS asked (type, state_key) JOIN room_state s ON s.room_id = $1"
@@ -188,16 +177,6 @@ state_store_rows(StoreConnection *connection, const char *room_id, const char *t
         g_ptr_array_add(entries, entry);
     }
     return entries;
-}
-
-GPtrArray *
-state_store_events(StoreConnection *connection, const char *room_id, const char *type,
-                   const char *state_key, GError **error)
-{
-    StoreArguments *arguments = NULL;
-    const StoreStatement *statement =
-        statement_by_key(STATE_EVENTS, room_id, type, state_key, &arguments);
-    return event_rows_run(connection, statement, arguments, error);
 }
 
 GPtrArray *

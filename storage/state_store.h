@@ -35,9 +35,6 @@ void state_store_remove(LaneBatch *batch, const char *room_id, const char *const
  * StateRow, owned, by type and key. */
 GPtrArray *state_store_rows(StoreConnection *connection, const char *room_id, const char *type,
                             const char *state_key, GError **error);
-/* The same as events: GPtrArray of StoredEvent, owned. */
-GPtrArray *state_store_events(StoreConnection *connection, const char *room_id, const char *type,
-                              const char *state_key, GError **error);
 /* The events of the given keys that are set (parallel arrays): for the few that a summary or an
  * invite shows. */
 GPtrArray *

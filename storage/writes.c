@@ -44,12 +44,6 @@ store_writes_add(StoreWrites *writes, const StoreStatement *statement, StoreArgu
     g_queue_push_tail(&writes->queue, write);
 }
 
-guint
-store_writes_count(const StoreWrites *writes)
-{
-    return writes->queue.length;
-}
-
 void
 store_writes_to_batch(StoreWrites *writes, LaneBatch *batch)
 {

@@ -17,7 +17,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreWrites, store_writes_free)
 /* @arguments is consumed. */
 void
 store_writes_add(StoreWrites *writes, const StoreStatement *statement, StoreArguments *arguments);
-guint store_writes_count(const StoreWrites *writes);
 /* Hand all to the batch, in order; @writes is empty afterwards. */
 void store_writes_to_batch(StoreWrites *writes, LaneBatch *batch);
 /* Run all, in order, inside the caller's open transaction; @writes is empty afterwards. */

@@ -85,7 +85,7 @@ level_of(const PowerLevels *levels, const char *group, const char *key, gint64 o
     return level;
 }
 
-gboolean
+static gboolean
 power_is_creator(const Pdu *create, const char *user_id)
 {
     const RoomVersion *version = create->version;

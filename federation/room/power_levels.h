@@ -27,7 +27,6 @@ typedef struct {
 } PowerLevels;
 
 Power power_of_user(const PowerLevels *levels, const char *user_id);
-gboolean power_is_creator(const Pdu *create, const char *user_id);
 gint64 power_level_to_send(const PowerLevels *levels, const char *type, gboolean is_state);
 gint64 power_level_for(const PowerLevels *levels, PowerAction action);
 /* To notify the whole room: @what is "room". */

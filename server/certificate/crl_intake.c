@@ -14,7 +14,7 @@
 #define LOOK_EVERY_SECONDS 5
 #define FILES_MAX 1000
 
-void
+static void
 crl_taken_clear(CrlTaken *taken)
 {
     g_clear_pointer(&taken->issuer, g_free);
@@ -191,7 +191,7 @@ look_at_file(CrlWatch *watch, const char *name)
     g_hash_table_insert(watch->seen, g_steal_pointer(&path), g_steal_pointer(&mark));
 }
 
-void
+static void
 crl_watch_look(CrlWatch *watch)
 {
     g_autoptr(GError) error = NULL;

@@ -16,7 +16,6 @@ typedef struct {
     gint64 next_update_ms;
     guint ended; /* accounts whose sessions ended */
 } CrlTaken;
-void crl_taken_clear(CrlTaken *taken);
 
 /* @taken or @error (borrowed); on the lane thread. */
 typedef void (*CrlTakenFunction)(gpointer data, const CrlTaken *taken, const GError *error);
@@ -32,5 +31,3 @@ gboolean crl_intake_submit(Server *server, GBytes *bytes, const char *actor, Crl
 typedef struct CrlWatch CrlWatch;
 CrlWatch *crl_watch_new(Server *server, const char *directory);
 void crl_watch_free(CrlWatch *watch); /* ends the thread; before the lane stops */
-/* One look at the folder; returns when every new list was taken or refused.  For start-up. */
-void crl_watch_look(CrlWatch *watch);

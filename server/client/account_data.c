@@ -124,7 +124,7 @@ account_data_write(Request *request, const char *room_id, const char *type, cons
 
 /* ---- the routes ---- */
 
-gboolean
+static gboolean
 account_data_require_own(const Request *request, GError **error)
 {
     if (strcmp(request_path(request, "userId"), request_user_id(request)) == 0)

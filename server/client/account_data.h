@@ -26,4 +26,3 @@ typedef struct Request Request;
 typedef struct Response Response;
 Response *account_data_write(Request *request, const char *room_id, const char *type,
                              const cJSON *content, GError **error);
-gboolean account_data_require_own(const Request *request, GError **error);

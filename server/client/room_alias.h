@@ -16,6 +16,3 @@ void room_alias_resolve(Server *server, const char *alias, RoomAliasFound found,
 
 /* The body of a directory answer for local @alias: NULL with 404 M_NOT_FOUND. */
 Response *room_alias_local(Server *server, const char *alias, GError **error);
-/* One page of the rooms that this server's directory shows. @filter may be NULL. */
-Response *room_directory_page(Server *server, gint64 limit, const char *since, const char *term,
-                              GError **error);

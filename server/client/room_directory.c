@@ -151,7 +151,7 @@ all_listings(Server *server, const char *term, GError **error)
     return g_steal_pointer(&listings);
 }
 
-Response *
+static Response *
 room_directory_page(Server *server, gint64 limit, const char *since, const char *term,
                     GError **error)
 {

@@ -104,12 +104,6 @@ request_target(const Request *request)
 }
 
 const char *
-request_peer_address(const Request *request)
-{
-    return request->peer_address;
-}
-
-const char *
 request_path(const Request *request, const char *name)
 {
     const char *at = request->route->path;
@@ -249,12 +243,6 @@ const char *
 request_device_id(const Request *request)
 {
     return request->session != NULL ? request->front->callers->device_id(request->session) : NULL;
-}
-
-const Partner *
-request_partner(const Request *request)
-{
-    return request->partner;
 }
 
 const char *

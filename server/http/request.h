@@ -45,9 +45,7 @@ const cJSON *request_json(const Request *request);
 const Session *request_session(const Request *request);
 const char *request_user_id(const Request *request);   /* of the session; NULL without */
 const char *request_device_id(const Request *request); /* of the session; NULL without */
-/* The partner of CALLER_PARTNER, NULL otherwise. */
-const Partner *request_partner(const Request *request);
-const char *request_origin(const Request *request); /* its server name; NULL without */
+const char *request_origin(const Request *request);    /* its server name; NULL without */
 /* The caller's certificate of CALLER_CERTIFICATE: DER, leaf first (GPtrArray of GBytes), and the
  * TLS exporter value (EXPORTER-Channel-Binding, 32 bytes, RFC 9266). NULL without. */
 GPtrArray *request_certificate_chain(const Request *request);
@@ -56,9 +54,6 @@ GBytes *request_tls_exporter(const Request *request);
 void request_keep(Request *request, gpointer data, RequestFree free_function);
 /* FALSE once the client has gone: a parked request may as well end. */
 gboolean request_is_connected(const Request *request);
-/* The client's address without its port, as text: for rate limits and the audit of refused log-ins.
- */
-const char *request_peer_address(const Request *request);
 
 /* ---- parking ----
  * A handler that must wait returns RESPONSE_LATER after arranging, before it returns, for exactly

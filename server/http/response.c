@@ -51,12 +51,6 @@ response_find_header(const Response *response, const char *name)
     return NULL;
 }
 
-guint
-response_status(const Response *response)
-{
-    return response->status;
-}
-
 Response *
 response_bytes(guint status, const char *content_type, GBytes *body)
 {

@@ -27,4 +27,3 @@ Response *response_redirect(const char *location);
 void response_error_set(Response *response, const char *key, cJSON *value);
 /* @name and @value are ours or checked: no line breaks. */
 void response_header(Response *response, const char *name, const char *value);
-guint response_status(const Response *response);
