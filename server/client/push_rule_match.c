@@ -171,17 +171,6 @@ load(PushContext *context)
     return context->loaded;
 }
 
-/* Few events ask for them: those that address the whole room. */
-static gboolean
-load_power_levels(PushContext *context)
-{
-    if (context->load_power_levels == NULL)
-        return load(context);
-    if (!context->levels_loaded)
-        context->levels_loaded = context->load_power_levels(context);
-    return context->levels_loaded;
-}
-
 static gboolean
 event_match(const cJSON *event, const char *key, const char *pattern)
 {
@@ -257,15 +246,9 @@ static gboolean
 sender_may_notify(const cJSON *event, const char *key, PushContext *context)
 {
     const char *sender = json_get_string(event, "sender");
-    gint64 needed = 50;
-    gint64 level = 0;
 
-    if (key == NULL || sender == NULL || !load_power_levels(context))
-        return FALSE;
-    json_get_integer(json_object_get(context->power_levels, "notifications"), key, &needed);
-    json_get_integer(context->power_levels, "users_default", &level);
-    json_get_integer(json_object_get(context->power_levels, "users"), sender, &level);
-    return level >= needed;
+    return key != NULL && sender != NULL && context->may_notify != NULL &&
+           context->may_notify(context, sender, key);
 }
 
 static gboolean

@@ -11,13 +11,12 @@ struct PushContext {
     const char *user_id;
     /* Filled in when a rule first asks; FALSE: could not be found out, the rule does not match. */
     gboolean (*load)(PushContext *context);
-    gboolean (*load_power_levels)(PushContext *context); /* NULL: load() finds them too */
+    /* May @sender notify all of @what ("room")?  NULL: nobody may. */
+    gboolean (*may_notify)(PushContext *context, const char *sender, const char *what);
     gpointer data;
     gboolean loaded;
-    gboolean levels_loaded;
     gint64 member_count;
-    const char *display_name;  /* NULL: none */
-    const cJSON *power_levels; /* content, NULL: no such event */
+    const char *display_name; /* NULL: none */
 };
 
 /* @rules: {"global": …}; @event in client form (type, sender, state_key, content, room_id).  TRUE:

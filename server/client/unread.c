@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "federation/room/power_levels.h"
 #include "federation/rooms.h"
 #include "identity/seeded_hash.h"
 #include "server/client/account_data.h"
@@ -181,8 +182,9 @@ typedef struct {
     Unread *unread;
     const char *room_id;
     const char *user_id;
-    GBytes *root; /* owned; NULL: the current one is looked up */
-    Pdu *power_levels;
+    GBytes *root;      /* owned; NULL: the current one is looked up */
+    Pdu *create;       /* once asked for, with power_levels */
+    Pdu *power_levels; /* NULL: none */
     char *display_name;
 } Room;
 
@@ -190,6 +192,7 @@ static void
 room_clear(Room *room)
 {
     g_clear_pointer(&room->root, g_bytes_unref);
+    g_clear_pointer(&room->create, pdu_unref);
     g_clear_pointer(&room->power_levels, pdu_unref);
     g_clear_pointer(&room->display_name, g_free);
 }
@@ -292,17 +295,24 @@ load_context(PushContext *context)
     return TRUE;
 }
 
+/* Few events ask for it: those that address the whole room. */
 static gboolean
-load_power_levels(PushContext *context)
+may_notify(PushContext *context, const char *sender, const char *what)
 {
     Room *room = context->data;
+    Rooms *rooms = room->unread->server->rooms;
+    PowerLevels levels;
 
-    if (!find_root(room) ||
-        !rooms_state_find(room->unread->server->rooms, room->room_id, room->root,
-                          "m.room.power_levels", "", &room->power_levels, NULL))
+    if (room->create == NULL &&
+        (!find_root(room) ||
+         !rooms_state_find(rooms, room->room_id, room->root, "m.room.power_levels", "",
+                           &room->power_levels, NULL) ||
+         !rooms_state_find(rooms, room->room_id, room->root, "m.room.create", "", &room->create,
+                           NULL) ||
+         room->create == NULL))
         return FALSE;
-    context->power_levels = room->power_levels != NULL ? room->power_levels->content : NULL;
-    return TRUE;
+    levels = (PowerLevels){room->create, room->power_levels};
+    return power_at_least(power_of_user(&levels, sender), power_level_to_notify(&levels, what));
 }
 
 static void
@@ -397,11 +407,9 @@ static gboolean
 count_in_database(Unread *unread, StoreConnection *connection, const char *room_id,
                   const char *user_id, gint64 until, guint changes, Count *count, GError **error)
 {
-    g_auto(Room) room = {unread, room_id, user_id, NULL, NULL, NULL};
-    PushContext context = {.user_id = user_id,
-                           .load = load_context,
-                           .load_power_levels = load_power_levels,
-                           .data = &room};
+    g_auto(Room) room = {.unread = unread, .room_id = room_id, .user_id = user_id};
+    PushContext context = {
+        .user_id = user_id, .load = load_context, .may_notify = may_notify, .data = &room};
     g_autoptr(StoreRows) rows = NULL;
     g_autoptr(Rules) rules = NULL;
     gint64 read = 0;
@@ -467,11 +475,9 @@ unread_advance(Unread *unread, const char *room_id, const char *user_id, gint64 
                GPtrArray *entries, GPtrArray *events, guint *ret_notifications,
                guint *ret_highlights)
 {
-    g_auto(Room) room = {unread, room_id, user_id, NULL, NULL, NULL};
-    PushContext context = {.user_id = user_id,
-                           .load = load_context,
-                           .load_power_levels = load_power_levels,
-                           .data = &room};
+    g_auto(Room) room = {.unread = unread, .room_id = room_id, .user_id = user_id};
+    PushContext context = {
+        .user_id = user_id, .load = load_context, .may_notify = may_notify, .data = &room};
     const LogEntry *last = entries->len > 0 ? entries->pdata[entries->len - 1] : NULL;
     Count count = {0};
     guint changes;

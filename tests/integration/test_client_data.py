@@ -165,6 +165,26 @@ class ClientData(TwoServers):
         self.assertIn(self.nils.user_id, receipts[event_id]["m.read"])
         self.assertIsInstance(receipts[event_id]["m.read"][self.nils.user_id]["ts"], int)
 
+    def test_the_whole_room_is_notified_by_who_may(self):
+        """a mention of the room highlights where its sender has the power: a creator has, in every version; others not"""
+        for version in ("1", "11", "12"):
+            room_id = self.nora.create_room(preset="public_chat", room_version=version)
+            self.nils.join(room_id)
+            for sender, reader, highlights in ((self.nora, self.nils, 1), (self.nils, self.nora, 0)):
+                reader.sync()
+                sender.put(
+                    f"rooms/{quote(room_id)}/send/m.room.message/m{time.monotonic_ns()}",
+                    {"msgtype": "m.text", "body": "everybody", "m.mentions": {"room": True}},
+                )
+                counts = {}
+
+                def look(answer):
+                    counts.update(joined(answer, room_id).get("unread_notifications", {}))
+                    return counts.get("notification_count") == 1
+
+                reader.sync_until(look)
+                self.assertEqual(counts["highlight_count"], highlights, (version, sender.user_id))
+
     def receipts(self, answer, room_id):
         found = [e["content"] for e in events(joined(answer, room_id), "ephemeral") if e["type"] == "m.receipt"]
         return found[0] if found else None

@@ -77,8 +77,14 @@ load(PushContext *context)
 {
     context->member_count = *(const gint64 *)context->data;
     context->display_name = "Alice";
-    context->power_levels = NULL;
     return TRUE;
+}
+
+/* Nobody but @boss:b has the power. */
+static gboolean
+may_notify(PushContext *context, const char *sender, const char *what)
+{
+    return strcmp(sender, "@boss:b") == 0 && strcmp(what, "room") == 0;
 }
 
 typedef struct {
@@ -102,6 +108,10 @@ static const Case cases[] = {
     {"mention that is no list", MESSAGE("\"m.mentions\":{\"user_ids\":\"@alice:a\"}"), 5, TRUE,
      FALSE},
     {"room mention without the power", MESSAGE("\"m.mentions\":{\"room\":true}"), 5, TRUE, FALSE},
+    {"room mention with the power",
+     "{\"type\":\"m.room.message\",\"sender\":\"@boss:b\",\"room_id\":\"!r\",\"content\":{"
+     "\"m.mentions\":{\"room\":true}}}",
+     5, TRUE, TRUE},
     {"edit", MESSAGE("\"m.relates_to\":{\"rel_type\":\"m.replace\"}"), 5, FALSE, FALSE},
     {"name in the body is no mention any more", MESSAGE("\"body\":\"alice\""), 5, TRUE, FALSE},
     {"encrypted", "{\"type\":\"m.room.encrypted\",\"sender\":\"@bob:b\",\"content\":{}}", 5, TRUE,
@@ -132,7 +142,8 @@ test_default_rules(void)
         g_autoptr(cJSON) event =
             json_parse(cases[i].event, strlen(cases[i].event), &json_limits_request, NULL);
         gint64 members = cases[i].members;
-        PushContext context = {.user_id = "@alice:a", .load = load, .data = &members};
+        PushContext context = {
+            .user_id = "@alice:a", .load = load, .may_notify = may_notify, .data = &members};
         gboolean highlight = FALSE;
         g_test_message("%s", cases[i].name);
         g_assert_nonnull(event);
@@ -186,7 +197,8 @@ test_own_rules_in_their_order(void)
     for (guint i = 0; i < G_N_ELEMENTS(own); i++) {
         g_autoptr(cJSON) event = cJSON_CreateObject();
         gint64 members = own[i].members;
-        PushContext context = {.user_id = "@alice:a", .load = load, .data = &members};
+        PushContext context = {
+            .user_id = "@alice:a", .load = load, .may_notify = may_notify, .data = &members};
         gboolean highlight = FALSE;
         cJSON_AddStringToObject(event, "room_id", own[i].room_id);
         cJSON_AddStringToObject(event, "sender", own[i].sender);
