@@ -274,7 +274,7 @@ load_nodes(gpointer data, const StateNodeId *ids, guint count, GBytes **ret_bodi
         g_autoptr(GBytes) body =
             forms != NULL ? state_node_unfold((GBytes **)forms->pdata, forms->len) : NULL;
 
-        if (body == NULL) {
+        if (body == NULL || !state_node_check(view->info->seed, &ids[place], body)) {
             g_set_error(error, STATE_TRIE_ERROR, STATE_TRIE_ERROR_DAMAGED,
                         "a node of the state of %s is %s", view->info->room_id,
                         forms != NULL ? "damaged" : "missing");

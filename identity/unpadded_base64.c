@@ -10,6 +10,14 @@ unpadded_variant(Base64Alphabet alphabet)
                                        : sodium_base64_VARIANT_ORIGINAL_NO_PADDING;
 }
 
+static const char *
+alphabet_digits(Base64Alphabet alphabet)
+{
+    return alphabet == BASE64_URL_SAFE
+               ? "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+               : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+}
+
 char *
 unpadded_base64_encode(const void *data, gsize length, Base64Alphabet alphabet)
 {
@@ -17,6 +25,22 @@ unpadded_base64_encode(const void *data, gsize length, Base64Alphabet alphabet)
     gsize size = sodium_base64_encoded_len(length, variant);
     char *text = g_malloc(size);
     return sodium_bin2base64(text, size, length > 0 ? data : (const void *)"", length, variant);
+}
+
+void
+unpadded_base64_encode_to(char *text, const guint8 *data, gsize length, Base64Alphabet alphabet)
+{
+    const char *digits = alphabet_digits(alphabet);
+    guint32 bits = 0;
+    guint count = 0; /* of bits that no character shows yet */
+    for (gsize i = 0; i < length; i++) {
+        bits = bits << 8 | data[i];
+        for (count += 8; count >= 6; count -= 6)
+            *text++ = digits[bits >> (count - 6) & 63];
+    }
+    if (count > 0)
+        *text++ = digits[bits << (6 - count) & 63];
+    *text = '\0';
 }
 
 /* Length of @text without whole padding; a padding of the wrong length stays and fails in the
@@ -29,14 +53,6 @@ length_without_padding(const char *text)
     while (padding < 2 && padding < length && text[length - 1 - padding] == '=')
         padding++;
     return padding > 0 && length % 4 == 0 ? length - padding : length;
-}
-
-static const char *
-alphabet_digits(Base64Alphabet alphabet)
-{
-    return alphabet == BASE64_URL_SAFE
-               ? "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-               : "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 }
 
 /* Bits behind the end of the value in the last character are ignored, as other servers do (the

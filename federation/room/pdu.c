@@ -17,11 +17,10 @@ typedef struct {
     Pdu pdu; /* first: a Pdu * is a PduRecord * */
     gatomicrefcount references;
     cJSON *json;
-    char *event_id;
-    char *room_id;   /* NULL where it stands in the JSON */
-    GArray *members; /* of the bytes */
-    const char **prev_events;
+    GArray *members;          /* of the bytes */
+    const char **prev_events; /* while it is read */
     const char **auth_events;
+    gpointer texts; /* copies of the Pdu's strings and lists */
     gsize memory_size;
 } PduRecord;
 
@@ -77,10 +76,9 @@ pdu_unref(Pdu *pdu)
         g_array_unref(record->members);
     if (record->pdu.bytes != NULL)
         g_bytes_unref(record->pdu.bytes);
-    g_free(record->event_id);
-    g_free(record->room_id);
     g_free(record->prev_events);
     g_free(record->auth_events);
+    g_free(record->texts);
     g_free(record);
 }
 
@@ -167,6 +165,8 @@ read_fields(PduRecord *record, GError **error)
     pdu->prev_events = record->prev_events;
     pdu->auth_events = record->auth_events;
     pdu->room_id = json_get_string(json, "room_id");
+    if (pdu->state_key != NULL && strcmp(pdu->type, "m.room.member") == 0)
+        pdu->membership = json_get_string(pdu->content, "membership");
     if (strcmp(pdu->type, "m.room.redaction") == 0)
         pdu->redacts =
             json_get_string(pdu->version->redacts_in_content ? pdu->content : json, "redacts");
@@ -311,17 +311,78 @@ event_id_of(const Pdu *pdu)
     return g_strconcat("$", hash, NULL);
 }
 
+static gsize
+text_size(const char *text)
+{
+    return text != NULL ? strlen(text) + 1 : 0;
+}
+
+/* @text (or NULL) copied to *@room, which moves on. */
+static const char *
+copy_text(char **room, const char *text)
+{
+    gsize size = text_size(text);
+    char *copy = *room;
+    if (text == NULL)
+        return NULL;
+    *room += size;
+    return memcpy(copy, text, size);
+}
+
+static const char *const *
+copy_ids(const char ***list, char **room, const char *const *ids, guint count)
+{
+    const char **copy = *list;
+    for (guint i = 0; i < count; i++)
+        copy[i] = copy_text(room, ids[i]);
+    copy[count] = NULL;
+    *list += count + 1;
+    return copy;
+}
+
+/* The strings that the rules read of thousands of events, side by side: the tree's own lie all
+ * over the memory, and waiting for them was what state resolution mostly did. */
 static void
-set_event_id(PduRecord *record, char *event_id)
+gather_texts(PduRecord *record)
 {
     Pdu *pdu = &record->pdu;
-    record->event_id = event_id;
+    const char **fields[] = {&pdu->type,   &pdu->state_key, &pdu->membership,
+                             &pdu->sender, &pdu->room_id,   &pdu->event_id};
+    gsize lists = (pdu->auth_event_count + pdu->prev_event_count + 2) * sizeof(char *), size = 0;
+
+    for (guint i = 0; i < G_N_ELEMENTS(fields); i++)
+        size += text_size(*fields[i]);
+    for (guint i = 0; i < pdu->auth_event_count; i++)
+        size += text_size(pdu->auth_events[i]);
+    for (guint i = 0; i < pdu->prev_event_count; i++)
+        size += text_size(pdu->prev_events[i]);
+    record->texts = g_malloc(lists + size);
+    record->memory_size += lists + size;
+    const char **list = record->texts;
+    char *room = (char *)record->texts + lists;
+    for (guint i = 0; i < G_N_ELEMENTS(fields); i++)
+        *fields[i] = copy_text(&room, *fields[i]);
+    pdu->auth_events = copy_ids(&list, &room, pdu->auth_events, pdu->auth_event_count);
+    pdu->prev_events = copy_ids(&list, &room, pdu->prev_events, pdu->prev_event_count);
+    g_clear_pointer(&record->auth_events, g_free);
+    g_clear_pointer(&record->prev_events, g_free);
+}
+
+/* The last thing that a Pdu gets. */
+static void
+set_event_id(PduRecord *record, const char *event_id)
+{
+    Pdu *pdu = &record->pdu;
+    g_autofree char *room_id = NULL;
+
     pdu->event_id = event_id;
-    if (pdu->version->room_id_is_create_hash && strcmp(pdu->type, "m.room.create") == 0) {
-        record->room_id = g_strdup(event_id);
-        record->room_id[0] = '!';
-        pdu->room_id = record->room_id;
+    if (event_id != NULL && pdu->version->room_id_is_create_hash &&
+        strcmp(pdu->type, "m.room.create") == 0) {
+        room_id = g_strdup(event_id);
+        room_id[0] = '!';
+        pdu->room_id = room_id;
     }
+    gather_texts(record);
 }
 
 /* The canonical form of @json without "unsigned"; consumes @json and hands back a tree in that
@@ -383,7 +444,8 @@ check_event(const RoomVersion *version, GBytes *bytes, cJSON *tree, GError **err
         pdu_unref(&record->pdu);
         return NULL;
     }
-    set_event_id(record, event_id_of(&record->pdu));
+    g_autofree char *event_id = event_id_of(&record->pdu);
+    set_event_id(record, event_id);
     return &record->pdu;
 }
 
@@ -434,7 +496,7 @@ pdu_from_trusted_bytes(const RoomVersion *version, const char *event_id, GBytes 
     PduRecord *record = record_new(version, bytes, tree);
     gboolean good = record->members != NULL && read_fields(record, error);
     if (good) {
-        set_event_id(record, g_strdup(event_id));
+        set_event_id(record, event_id);
         good = record->pdu.room_id != NULL;
     }
     if (!good) {
@@ -464,9 +526,7 @@ pdu_is(const Pdu *pdu, const char *type, const char *state_key)
 const char *
 pdu_membership(const Pdu *pdu)
 {
-    if (pdu->state_key == NULL || strcmp(pdu->type, "m.room.member") != 0)
-        return NULL;
-    return json_get_string(pdu->content, "membership");
+    return pdu->membership;
 }
 
 gsize

@@ -39,8 +39,9 @@ typedef struct {
     const char *const *auth_events; /* event ids, NULL-terminated */
     guint auth_event_count;
     const cJSON *content;
-    const char *redacts; /* of m.room.redaction, wherever the version keeps it; NULL if absent */
-    const cJSON *json;   /* the whole event; its objects have their keys in byte order */
+    const char *membership; /* of m.room.member with a state key, if it is a string; else NULL */
+    const char *redacts;    /* of m.room.redaction, wherever the version keeps it; NULL if absent */
+    const cJSON *json;      /* the whole event; its objects have their keys in byte order */
 } Pdu;
 
 #define PDU_ERROR (pdu_error_quark())

@@ -15,6 +15,7 @@
 #define STEP_NEW 3
 #define FLAG_RAW_ID 0x80
 #define RAW_ID_BYTES 32
+#define RAW_ID_TEXT_BYTES 45 /* "$", 43 characters, and the end */
 
 /* The code of a type is its place here plus one.  Stored: append only, 126 at most. */
 static const char *const known_types[] = {
@@ -46,23 +47,12 @@ static const char *const known_types[] = {
     "im.vector.modular.widgets",
 };
 
-StateEntry *
-state_entry_new(const char *type, const char *state_key, const char *event_id)
-{
-    gsize sizes[3] = {strlen(type) + 1, strlen(state_key) + 1, strlen(event_id) + 1};
-    StateEntry *entry = g_malloc0(sizeof *entry + sizes[0] + sizes[1] + sizes[2]);
-    char *text = (char *)(entry + 1);
-    entry->type = memcpy(text, type, sizes[0]);
-    entry->state_key = memcpy(text + sizes[0], state_key, sizes[1]);
-    entry->event_id = memcpy(text + sizes[0] + sizes[1], event_id, sizes[2]);
-    return entry;
-}
-
 int
 state_entry_compare(gconstpointer a, gconstpointer b)
 {
     const StateEntry *const *left = a, *const *right = b;
-    int order = strcmp((*left)->type, (*right)->type);
+    /* The types of two known entries are the same text in one place. */
+    int order = (*left)->type == (*right)->type ? 0 : strcmp((*left)->type, (*right)->type);
     return order != 0 ? order : strcmp((*left)->state_key, (*right)->state_key);
 }
 
@@ -251,49 +241,78 @@ get_bytes(Reader *reader, gsize count)
     return reader->bytes + reader->at - count;
 }
 
-static char *
-get_text(Reader *reader)
+/* @length bytes as text at *@room, which moves on. */
+static const char *
+put_down(char **room, const guint8 *bytes, gsize length)
+{
+    char *text = *room;
+    memcpy(text, bytes, length);
+    text[length] = '\0';
+    *room += length + 1;
+    return text;
+}
+
+static const char *
+get_text(Reader *reader, char **room)
 {
     guint64 length;
     const guint8 *bytes = get_number(reader, &length) ? get_bytes(reader, length) : NULL;
-    return bytes != NULL ? g_strndup((const char *)bytes, length) : NULL;
+    return bytes != NULL ? put_down(room, bytes, length) : NULL;
 }
 
-static char *
-get_event_id(Reader *reader, gboolean raw)
+static const char *
+get_event_id(Reader *reader, gboolean raw, char **room)
 {
     if (!raw)
-        return get_text(reader);
+        return get_text(reader, room);
     const guint8 *bytes = get_bytes(reader, RAW_ID_BYTES);
     if (bytes == NULL)
         return NULL;
-    g_autofree char *text = unpadded_base64_encode(bytes, RAW_ID_BYTES, BASE64_URL_SAFE);
-    return g_strconcat("$", text, NULL);
+    char *text = *room;
+    text[0] = '$';
+    unpadded_base64_encode_to(text + 1, bytes, RAW_ID_BYTES, BASE64_URL_SAFE);
+    *room += RAW_ID_TEXT_BYTES;
+    return text;
 }
 
-static StateEntry *
-get_entry(Reader *reader)
+/* One entry; its strings go to *@room, which needs entry_room() bytes for all entries. */
+static gboolean
+get_entry(Reader *reader, StateEntry *entry, char **room)
 {
     const guint8 *flags = get_bytes(reader, 1);
     guint code = flags != NULL ? *flags & 0x7F : 0;
     if (flags == NULL || code > G_N_ELEMENTS(known_types))
-        return NULL;
-    g_autofree char *type = code > 0 ? g_strdup(known_types[code - 1]) : get_text(reader);
-    g_autofree char *state_key = type != NULL ? get_text(reader) : NULL;
-    g_autofree char *event_id =
-        state_key != NULL ? get_event_id(reader, (*flags & FLAG_RAW_ID) != 0) : NULL;
-    return event_id != NULL ? state_entry_new(type, state_key, event_id) : NULL;
+        return FALSE;
+    entry->type = code > 0 ? known_types[code - 1] : get_text(reader, room);
+    entry->state_key = entry->type != NULL ? get_text(reader, room) : NULL;
+    entry->event_id =
+        entry->state_key != NULL ? get_event_id(reader, (*flags & FLAG_RAW_ID) != 0, room) : NULL;
+    return entry->event_id != NULL;
+}
+
+/* How much text @count entries in @length bytes can hold: a spelt string's length takes at least
+ * the byte that its end takes, and a raw id grows. */
+static gsize
+entry_room(gsize count, gsize length)
+{
+    return length + count * (RAW_ID_TEXT_BYTES - RAW_ID_BYTES);
 }
 
 static gboolean
 read_leaf(Reader *reader, StateNodeView *view)
 {
+    gsize left = reader->length - reader->at;
     view->is_leaf = TRUE;
+    if (view->count > left)
+        return FALSE; /* each takes more than a byte */
+    StateEntry *entries =
+        g_malloc0(view->count * sizeof(StateEntry) + entry_room(view->count, left));
+    char *room = (char *)(entries + view->count);
+    g_ptr_array_add(view->memory, entries);
     for (guint64 i = 0; i < view->count; i++) {
-        StateEntry *entry = get_entry(reader);
-        if (entry == NULL)
+        if (!get_entry(reader, &entries[i], &room))
             return FALSE;
-        g_ptr_array_add(view->entries, entry);
+        g_ptr_array_add(view->entries, &entries[i]);
     }
     return TRUE;
 }
@@ -322,7 +341,8 @@ state_node_view_new(GBytes *body)
     g_autoptr(StateNodeView) view = g_new0(StateNodeView, 1);
 
     reader.bytes = g_bytes_get_data(body, &reader.length);
-    view->entries = g_ptr_array_new_with_free_func(g_free);
+    view->entries = g_ptr_array_new();
+    view->memory = g_ptr_array_new_with_free_func(g_free);
     if (reader.length < 2 || !get_number(&reader, &view->count))
         return NULL;
     gboolean good = reader.bytes[0] == KIND_LEAF    ? read_leaf(&reader, view)
@@ -333,10 +353,12 @@ state_node_view_new(GBytes *body)
 
 /* ---- from what is stored to the body ---- */
 
-/* One step of a leaf's change, done to @entries (owned) @shift places on; FALSE on damage. */
+/* One step of a leaf's change, done to @view @shift places on; new texts go to *@room and the entry
+ * to @entry.  FALSE on damage. */
 static gboolean
-read_step(Reader *reader, GPtrArray *entries, gint64 *shift)
+read_step(Reader *reader, StateNodeView *view, gint64 *shift, StateEntry *entry, char **room)
 {
+    GPtrArray *entries = view->entries;
     guint64 number;
     if (!get_number(reader, &number))
         return FALSE;
@@ -350,25 +372,28 @@ read_step(Reader *reader, GPtrArray *entries, gint64 *shift)
         return TRUE;
     }
     if (step == STEP_NEW) {
-        StateEntry *entry = get_entry(reader);
-        if (entry != NULL)
-            g_ptr_array_insert(entries, (gint)place, entry);
+        if (!get_entry(reader, entry, room))
+            return FALSE;
+        g_ptr_array_insert(entries, (gint)place, entry);
         ++*shift;
-        return entry != NULL;
+        return TRUE;
     }
-    g_autofree StateEntry *old = entries->pdata[place];
-    g_autofree char *event_id = get_event_id(reader, step == STEP_RAW_ID);
-    entries->pdata[place] =
-        state_entry_new(old->type, old->state_key, event_id != NULL ? event_id : "");
-    return event_id != NULL;
+    *entry = *(const StateEntry *)entries->pdata[place];
+    entry->event_id = get_event_id(reader, step == STEP_RAW_ID, room);
+    entries->pdata[place] = entry;
+    return entry->event_id != NULL;
 }
 
 static gboolean
 change_leaf(Reader *reader, StateNodeView *view)
 {
     gint64 shift = 0;
-    while (reader->at < reader->length)
-        if (!read_step(reader, view->entries, &shift))
+    gsize left = reader->length - reader->at; /* a step takes at least a byte */
+    StateEntry *entries = g_malloc0(left * sizeof(StateEntry) + entry_room(left, left));
+    char *room = (char *)(entries + left);
+    g_ptr_array_add(view->memory, entries);
+    for (gsize i = 0; reader->at < reader->length; i++)
+        if (!read_step(reader, view, &shift, &entries[i], &room))
             return FALSE;
     view->count = view->entries->len;
     return TRUE;
@@ -410,5 +435,6 @@ state_node_view_free(StateNodeView *view)
     if (view == NULL)
         return;
     g_ptr_array_unref(view->entries);
+    g_ptr_array_unref(view->memory);
     g_free(view);
 }

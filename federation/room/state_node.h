@@ -28,15 +28,14 @@ typedef struct {
     guint8 hash[STATE_HASH_BYTES]; /* of type and state key; set by state_trie.c when it needs it */
 } StateEntry;
 
-/* A copy of the strings in one piece of memory: free with g_free. */
-StateEntry *state_entry_new(const char *type, const char *state_key, const char *event_id);
 int state_entry_compare(gconstpointer a,
                         gconstpointer b); /* StateEntry ** each: for g_ptr_array_sort */
 
 typedef struct {
     gboolean is_leaf;
     guint64 count;                       /* entries here and below */
-    GPtrArray *entries;                  /* StateEntry *, owned; empty in an inner node */
+    GPtrArray *entries;                  /* StateEntry *, in memory; empty in an inner node */
+    GPtrArray *memory;                   /* what the entries and their strings lie in */
     StateNodeId children[STATE_FAN_OUT]; /* of an inner node; empty ids where there is none */
 } StateNodeView;
 

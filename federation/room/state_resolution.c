@@ -9,18 +9,31 @@
 G_DEFINE_QUARK(chancery - state - resolution - error, state_resolution_error)
 
 #define NO_MAINLINE G_MAXUINT /* a position after all others */
+#define NO_NODE G_MAXUINT
+#define BLOCK_NODES 256
+#define ALIKE_MAX 8
+#define IDS_BLOCK_BYTES 16384
+
+typedef enum {
+    ROLE_OTHER,
+    ROLE_CREATE,
+    ROLE_POWER_LEVELS,
+} NodeRole;
 
 /* One event of the auth graph. */
 typedef struct {
-    char *event_id;
-    Pdu *pdu;       /* NULL: not loaded, unknown, of another room, or let go again */
-    GArray *auth;   /* guint: the nodes that it cites */
-    guint chains;   /* of how many states' auth chains it is part */
-    guint stamp;    /* the last walk that came by */
-    guint citing;   /* while sorting: nodes it still waits for */
-    guint mainline; /* position, once known */
-    Power power;    /* while sorting: its sender's */
-    gboolean asked; /* was loaded, or is known to be unknown */
+    const char *event_id;
+    Pdu *pdu;     /* NULL: not loaded, unknown, of another room, or let go again */
+    StateKey key; /* of the event, while it is there */
+    guint index;
+    guint auth_first, auth_count; /* in edges: the nodes that it cites */
+    guint chains;                 /* of how many states' auth chains it is part */
+    guint stamp;                  /* the last walk that came by */
+    guint citing;                 /* while sorting: nodes it still waits for */
+    guint mainline;               /* position, once known */
+    Power power;                  /* while sorting: its sender's */
+    gboolean asked;               /* was loaded, or is known to be unknown */
+    NodeRole role;
     gboolean has_mainline;
     gboolean conflicted; /* one of the events that the states disagree on */
     gboolean in_subgraph;
@@ -34,53 +47,79 @@ typedef struct {
     const Pdu *create;
     const StateEventSource *source;
     const StateUnconflicted *unconflicted;
-    GPtrArray *nodes;     /* Node * */
-    GHashTable *by_id;    /* event id -> index in nodes */
-    guint loaded;         /* events asked for, against the budget */
-    guint stamp;          /* of the last walk */
-    guint candidates;     /* that no unconflicted event has reached yet */
-    GHashTable *resolved; /* the state so far */
+    GPtrArray *blocks; /* of BLOCK_NODES nodes each: there may be many, and they stay in place */
+    guint count;       /* of nodes */
+    GStringChunk *ids; /* their event ids */
+    GHashTable *by_id; /* event id -> Node * */
+    GArray *edges;     /* guint: the nodes that are cited, one node's after another's */
+    guint alike[ALIKE_MAX]; /* what the event before cited in that place: often the same */
+    guint loaded;           /* events asked for, against the budget */
+    guint stamp;            /* of the last walk */
+    guint candidates;       /* that no unconflicted event has reached yet */
+    GHashTable *resolved;   /* the state so far: StateKey -> Node, both borrowed from nodes */
 } Resolution;
-
-static void
-node_free(gpointer data)
-{
-    Node *node = data;
-    g_free(node->event_id);
-    pdu_unref(node->pdu);
-    g_array_unref(node->auth);
-    g_free(node);
-}
 
 static Node *
 node_at(const Resolution *resolution, guint index)
 {
-    return resolution->nodes->pdata[index];
+    return (Node *)resolution->blocks->pdata[index / BLOCK_NODES] + index % BLOCK_NODES;
 }
 
-/* The index of the node for @event_id, made when absent. */
-static guint
-node_index(Resolution *resolution, const char *event_id)
+/* The @i-th node that @node cites. */
+static Node *
+node_auth(const Resolution *resolution, const Node *node, guint i)
 {
-    gpointer index;
-    if (g_hash_table_lookup_extended(resolution->by_id, event_id, NULL, &index))
-        return GPOINTER_TO_UINT(index);
-    Node *node = g_new0(Node, 1);
-    node->event_id = g_strdup(event_id);
-    node->auth = g_array_new(FALSE, FALSE, sizeof(guint));
-    g_ptr_array_add(resolution->nodes, node);
-    g_hash_table_insert(resolution->by_id, node->event_id,
-                        GUINT_TO_POINTER(resolution->nodes->len - 1));
-    return resolution->nodes->len - 1;
+    return node_at(resolution, g_array_index(resolution->edges, guint, node->auth_first + i));
+}
+
+/* The node for @event_id, made when absent. */
+static Node *
+node_for(Resolution *resolution, const char *event_id)
+{
+    Node *node = g_hash_table_lookup(resolution->by_id, event_id);
+    if (node != NULL)
+        return node;
+    if (resolution->count % BLOCK_NODES == 0)
+        g_ptr_array_add(resolution->blocks, g_new0(Node, BLOCK_NODES));
+    node = node_at(resolution, resolution->count);
+    node->index = resolution->count++;
+    node->event_id = g_string_chunk_insert(resolution->ids, event_id);
+    g_hash_table_insert(resolution->by_id, (gpointer)node->event_id, node);
+    return node;
+}
+
+static void
+resolution_clear(Resolution *resolution)
+{
+    for (guint i = 0; i < resolution->count; i++)
+        pdu_unref(node_at(resolution, i)->pdu);
+    g_ptr_array_unref(resolution->blocks);
+    g_string_chunk_free(resolution->ids);
+    g_hash_table_unref(resolution->by_id);
+    g_array_unref(resolution->edges);
+    g_hash_table_unref(resolution->resolved);
 }
 
 /* ---- loading ---- */
 
+/* The events of a room mostly cite the same ones in the same places. */
+static guint
+cited_index(Resolution *resolution, const char *event_id, guint place)
+{
+    guint *alike = place < ALIKE_MAX ? &resolution->alike[place] : NULL;
+    if (alike != NULL && *alike != NO_NODE &&
+        strcmp(node_at(resolution, *alike)->event_id, event_id) == 0)
+        return *alike;
+    guint index = node_for(resolution, event_id)->index;
+    if (alike != NULL)
+        *alike = index;
+    return index;
+}
+
 /* Consumes @pdu, which may be NULL. */
 static void
-node_set_pdu(Resolution *resolution, guint index, Pdu *pdu)
+node_set_pdu(Resolution *resolution, Node *node, Pdu *pdu)
 {
-    Node *node = node_at(resolution, index);
     g_autoptr(Pdu) event = pdu;
     gboolean first = !node->asked;
 
@@ -88,10 +127,18 @@ node_set_pdu(Resolution *resolution, guint index, Pdu *pdu)
     if (event == NULL || !pdu_is_state(event) ||
         strcmp(event->room_id, resolution->create->room_id) != 0)
         return;
-    for (guint i = 0; first && i < event->auth_event_count; i++) {
-        guint auth = node_index(resolution, event->auth_events[i]);
-        g_array_append_val(node->auth, auth);
+    if (first) {
+        node->auth_first = resolution->edges->len;
+        node->auth_count = event->auth_event_count;
+        node->role = pdu_is(event, "m.room.power_levels", "") ? ROLE_POWER_LEVELS
+                     : pdu_is(event, "m.room.create", "")     ? ROLE_CREATE
+                                                              : ROLE_OTHER;
+        for (guint i = 0; i < event->auth_event_count; i++) {
+            guint auth = cited_index(resolution, event->auth_events[i], i);
+            g_array_append_val(resolution->edges, auth);
+        }
     }
+    node->key = (StateKey){event->type, event->state_key};
     node->pdu = g_steal_pointer(&event);
 }
 
@@ -113,7 +160,7 @@ load_batch(Resolution *resolution, const guint *indices, guint count, GError **e
         resolution->source->load(resolution->source->data, event_ids, count, pdus, error);
     for (guint i = 0; i < count; i++) {
         if (good)
-            node_set_pdu(resolution, indices[i], pdus[i]);
+            node_set_pdu(resolution, node_at(resolution, indices[i]), pdus[i]);
         else
             pdu_unref(pdus[i]);
     }
@@ -143,10 +190,9 @@ load_nodes(Resolution *resolution, const GArray *indices, GError **error)
 
 /* The node's event, loaded again if it was let go; *ret_pdu NULL if unknown. */
 static gboolean
-node_event(Resolution *resolution, guint index, const Pdu **ret_pdu, GError **error)
+node_event(Resolution *resolution, Node *node, const Pdu **ret_pdu, GError **error)
 {
-    Node *node = node_at(resolution, index);
-    if (node->pdu == NULL && !load_batch(resolution, &index, 1, error))
+    if (node->pdu == NULL && !load_batch(resolution, &node->index, 1, error))
         return FALSE;
     *ret_pdu = node->pdu;
     return TRUE;
@@ -167,12 +213,12 @@ load_chains(Resolution *resolution, GArray *frontier, GError **error)
         }
         for (guint i = 0; i < now->len; i++) {
             const Node *node = node_at(resolution, g_array_index(now, guint, i));
-            for (guint j = 0; j < node->auth->len; j++) {
-                guint auth = g_array_index(node->auth, guint, j);
-                if (node_at(resolution, auth)->stamp == stamp)
+            for (guint j = 0; j < node->auth_count; j++) {
+                Node *auth = node_auth(resolution, node, j);
+                if (auth->stamp == stamp)
                     continue;
-                node_at(resolution, auth)->stamp = stamp;
-                g_array_append_val(next, auth);
+                auth->stamp = stamp;
+                g_array_append_val(next, auth->index);
             }
         }
         g_array_unref(now);
@@ -183,50 +229,70 @@ load_chains(Resolution *resolution, GArray *frontier, GError **error)
 
 /* ---- the full conflicted set ---- */
 
+/* The events that the states disagree on: node indices, one a conflict and state. */
+typedef struct {
+    guint *nodes; /* NO_NODE: that state has no entry */
+    guint conflict_count, state_count;
+} Tips;
+
 /* Count one more chain for all that the events of state @state lead to, and for themselves. */
 static void
-mark_chain(Resolution *resolution, const GPtrArray *conflicts, guint state)
+mark_chain(Resolution *resolution, const Tips *tips, guint state)
 {
-    g_autoptr(GArray) open = g_array_new(FALSE, FALSE, sizeof(guint));
+    g_autoptr(GPtrArray) open = g_ptr_array_new();
     guint stamp = ++resolution->stamp;
 
-    for (guint i = 0; i < conflicts->len; i++) {
-        const StateConflict *conflict = conflicts->pdata[i];
-        if (conflict->event_ids[state] == NULL)
+    for (guint i = 0; i < tips->conflict_count; i++) {
+        guint index = tips->nodes[i * tips->state_count + state];
+        if (index == NO_NODE || node_at(resolution, index)->stamp == stamp)
             continue;
-        guint index = node_index(resolution, conflict->event_ids[state]);
-        if (node_at(resolution, index)->stamp != stamp) {
-            node_at(resolution, index)->stamp = stamp;
-            g_array_append_val(open, index);
-        }
+        node_at(resolution, index)->stamp = stamp;
+        g_ptr_array_add(open, node_at(resolution, index));
     }
     while (open->len > 0) {
-        Node *node = node_at(resolution, g_array_index(open, guint, open->len - 1));
-        g_array_set_size(open, open->len - 1);
+        Node *node = g_ptr_array_remove_index_fast(open, open->len - 1);
         node->chains++;
-        for (guint i = 0; i < node->auth->len; i++) {
-            guint auth = g_array_index(node->auth, guint, i);
-            if (node_at(resolution, auth)->stamp == stamp)
+        for (guint i = 0; i < node->auth_count; i++) {
+            Node *auth = node_auth(resolution, node, i);
+            if (auth->stamp == stamp)
                 continue;
-            node_at(resolution, auth)->stamp = stamp;
-            g_array_append_val(open, auth);
+            auth->stamp = stamp;
+            g_ptr_array_add(open, auth);
         }
     }
 }
 
-/* Who cites each node: an array of arrays of indices. */
-static GPtrArray *
-citations(const Resolution *resolution)
+/* Who cites each node: those of node i are nodes[first[i]] to nodes[first[i + 1] - 1]. */
+typedef struct {
+    guint *first;
+    guint *nodes;
+} Citations;
+
+static Citations
+citations_new(const Resolution *resolution)
 {
-    GPtrArray *citing = g_ptr_array_new_with_free_func((GDestroyNotify)g_array_unref);
-    for (guint i = 0; i < resolution->nodes->len; i++)
-        g_ptr_array_add(citing, g_array_new(FALSE, FALSE, sizeof(guint)));
-    for (guint i = 0; i < resolution->nodes->len; i++) {
+    Citations citations = {g_new0(guint, resolution->count + 2),
+                           g_new(guint, resolution->edges->len + 1)};
+    const guint *edges = (const guint *)(gconstpointer)resolution->edges->data;
+    guint *place = citations.first + 1; /* one ahead, and moved while the places are filled */
+
+    for (guint i = 0; i < resolution->edges->len; i++)
+        place[edges[i] + 1]++;
+    for (guint i = 0; i < resolution->count; i++)
+        place[i + 1] += place[i];
+    for (guint i = 0; i < resolution->count; i++) {
         const Node *node = node_at(resolution, i);
-        for (guint j = 0; j < node->auth->len; j++)
-            g_array_append_val(citing->pdata[g_array_index(node->auth, guint, j)], i);
+        for (guint j = 0; j < node->auth_count; j++)
+            citations.nodes[place[edges[node->auth_first + j]]++] = i;
     }
-    return citing;
+    return citations;
+}
+
+static void
+citations_clear(Citations *citations)
+{
+    g_free(citations->first);
+    g_free(citations->nodes);
 }
 
 /* Every node loaded so far hangs below a conflicted event; those that also lead to one are the
@@ -234,25 +300,26 @@ citations(const Resolution *resolution)
 static void
 mark_subgraph(Resolution *resolution)
 {
-    g_autoptr(GPtrArray) citing = citations(resolution);
+    Citations citations = citations_new(resolution);
     g_autoptr(GArray) open = g_array_new(FALSE, FALSE, sizeof(guint));
 
-    for (guint i = 0; i < resolution->nodes->len; i++)
+    for (guint i = 0; i < resolution->count; i++)
         if (node_at(resolution, i)->conflicted) {
             node_at(resolution, i)->in_subgraph = TRUE;
             g_array_append_val(open, i);
         }
     while (open->len > 0) {
-        const GArray *above = citing->pdata[g_array_index(open, guint, open->len - 1)];
+        guint at = g_array_index(open, guint, open->len - 1);
         g_array_set_size(open, open->len - 1);
-        for (guint i = 0; i < above->len; i++) {
-            guint index = g_array_index(above, guint, i);
-            if (!node_at(resolution, index)->in_subgraph) {
-                node_at(resolution, index)->in_subgraph = TRUE;
-                g_array_append_val(open, index);
-            }
+        for (guint i = citations.first[at]; i < citations.first[at + 1]; i++) {
+            Node *above = node_at(resolution, citations.nodes[i]);
+            if (above->in_subgraph)
+                continue;
+            above->in_subgraph = TRUE;
+            g_array_append_val(open, above->index);
         }
     }
+    citations_clear(&citations);
 }
 
 /* An unconflicted event, or one in its chain, was come by. TRUE if it is new. */
@@ -282,10 +349,10 @@ reach_from(Resolution *resolution, GArray *frontier, GError **error)
         }
         for (guint i = 0; i < now->len; i++) {
             Node *node = node_at(resolution, g_array_index(now, guint, i));
-            for (guint j = 0; j < node->auth->len; j++) {
-                guint auth = g_array_index(node->auth, guint, j);
-                if (reach(resolution, node_at(resolution, auth)))
-                    g_array_append_val(next, auth);
+            for (guint j = 0; j < node->auth_count; j++) {
+                Node *auth = node_auth(resolution, node, j);
+                if (reach(resolution, auth))
+                    g_array_append_val(next, auth->index);
             }
             if (node->chains == 0)
                 g_clear_pointer(&node->pdu, pdu_unref);
@@ -310,9 +377,9 @@ reach_entry(const char *type, const char *state_key, const char *event_id, gpoin
     ReachPass *pass = data;
     if ((strcmp(type, "m.room.member") == 0) != pass->members)
         return TRUE;
-    guint index = node_index(pass->resolution, event_id);
-    if (reach(pass->resolution, node_at(pass->resolution, index)))
-        g_array_append_val(pass->frontier, index);
+    Node *node = node_for(pass->resolution, event_id);
+    if (reach(pass->resolution, node))
+        g_array_append_val(pass->frontier, node->index);
     if (pass->frontier->len < STATE_LOAD_MAX)
         return pass->resolution->candidates > 0;
     pass->failed = !reach_from(pass->resolution, pass->frontier, pass->error);
@@ -341,26 +408,30 @@ static gboolean
 find_full_conflicted_set(Resolution *resolution, guint state_count, const GPtrArray *conflicts,
                          GError **error)
 {
+    g_autofree guint *nodes = g_new(guint, conflicts->len * state_count);
+    Tips tips = {nodes, conflicts->len, state_count};
     GArray *frontier = g_array_new(FALSE, FALSE, sizeof(guint));
+
     for (guint i = 0; i < conflicts->len; i++) {
         const StateConflict *conflict = conflicts->pdata[i];
         for (guint j = 0; j < state_count; j++) {
-            if (conflict->event_ids[j] == NULL)
+            const char *event_id = conflict->event_ids[j];
+            Node *node = event_id != NULL ? node_for(resolution, event_id) : NULL;
+            nodes[i * state_count + j] = node != NULL ? node->index : NO_NODE;
+            if (node == NULL || node->conflicted)
                 continue;
-            guint index = node_index(resolution, conflict->event_ids[j]);
-            if (!node_at(resolution, index)->conflicted)
-                g_array_append_val(frontier, index);
-            node_at(resolution, index)->conflicted = TRUE;
+            node->conflicted = TRUE;
+            g_array_append_val(frontier, node->index);
         }
     }
     if (!load_chains(resolution, frontier, error))
         return FALSE;
     for (guint state = 0; state < state_count; state++)
-        mark_chain(resolution, conflicts, state);
+        mark_chain(resolution, &tips, state);
     if (resolution->create->version->state_resolution == STATE_RESOLUTION_V2_1)
         mark_subgraph(resolution);
 
-    guint known = resolution->nodes->len;
+    guint known = resolution->count;
     for (guint i = 0; i < known; i++) {
         Node *node = node_at(resolution, i);
         node->candidate = node->pdu != NULL && !node->conflicted && !node->in_subgraph &&
@@ -391,36 +462,31 @@ is_power_event(const Pdu *pdu)
            strcmp(pdu->sender, pdu->state_key) != 0;
 }
 
-/* The node of that type, of no state key, that an event cites; FALSE if it cites none. */
-static gboolean
-cited(const Resolution *resolution, const Node *node, const char *type, guint *ret_index)
+/* The create event, or the power levels, that an event cites, or NULL. */
+static Node *
+cited(Resolution *resolution, const Node *node, NodeRole role)
 {
-    for (guint i = 0; i < node->auth->len; i++) {
-        guint index = g_array_index(node->auth, guint, i);
-        const Node *auth = node_at(resolution, index);
-        if (auth->pdu != NULL && pdu_is(auth->pdu, type, "")) {
-            *ret_index = index;
-            return TRUE;
-        }
+    for (guint i = 0; i < node->auth_count; i++) {
+        Node *auth = node_auth(resolution, node, i);
+        if (auth->pdu != NULL && auth->role == role)
+            return auth;
     }
-    return FALSE;
+    return NULL;
 }
 
 /* The power of an event's sender, by what the event cites: a create event cites nothing, so before
  * version 12, where there may be two of them, its sender has none. */
 static Power
-cited_power(const Resolution *resolution, const Node *node)
+cited_power(Resolution *resolution, const Node *node)
 {
-    guint index;
-    PowerLevels view = {NULL, NULL};
-    if (resolution->create->version->room_id_is_create_hash)
-        view.create = resolution->create;
-    else if (cited(resolution, node, "m.room.create", &index))
-        view.create = node_at(resolution, index)->pdu;
-    else
-        return (Power){.level = 0};
-    if (cited(resolution, node, "m.room.power_levels", &index))
-        view.power_levels = node_at(resolution, index)->pdu;
+    const Node *create = NULL, *levels = cited(resolution, node, ROLE_POWER_LEVELS);
+    PowerLevels view = {resolution->create, levels != NULL ? levels->pdu : NULL};
+    if (!resolution->create->version->room_id_is_create_hash) {
+        create = cited(resolution, node, ROLE_CREATE);
+        if (create == NULL)
+            return (Power){.level = 0};
+        view.create = create->pdu;
+    }
     return power_of_user(&view, node->pdu->sender);
 }
 
@@ -437,25 +503,24 @@ compare_by_power(gconstpointer a, gconstpointer b, gpointer unused)
 }
 
 /* The power events of the full conflicted set and what they stand on within it. */
-static GArray *
+static GPtrArray *
 pick_power_events(Resolution *resolution)
 {
-    GArray *picked = g_array_new(FALSE, FALSE, sizeof(guint));
-    for (guint i = 0; i < resolution->nodes->len; i++) {
+    GPtrArray *picked = g_ptr_array_new();
+    for (guint i = 0; i < resolution->count; i++) {
         Node *node = node_at(resolution, i);
         if (node->full && is_power_event(node->pdu)) {
             node->sorted = TRUE;
-            g_array_append_val(picked, i);
+            g_ptr_array_add(picked, node);
         }
     }
     for (guint i = 0; i < picked->len; i++) { /* grows as it goes */
-        const Node *node = node_at(resolution, g_array_index(picked, guint, i));
-        for (guint j = 0; j < node->auth->len; j++) {
-            guint index = g_array_index(node->auth, guint, j);
-            Node *auth = node_at(resolution, index);
+        const Node *node = picked->pdata[i];
+        for (guint j = 0; j < node->auth_count; j++) {
+            Node *auth = node_auth(resolution, node, j);
             if (auth->full && !auth->sorted) {
                 auth->sorted = TRUE;
-                g_array_append_val(picked, index);
+                g_ptr_array_add(picked, auth);
             }
         }
     }
@@ -467,20 +532,17 @@ pick_power_events(Resolution *resolution)
 static GPtrArray *
 sort_power_events(Resolution *resolution)
 {
-    g_autoptr(GArray) picked = pick_power_events(resolution);
-    g_autoptr(GPtrArray) citing = citations(resolution);
+    g_autoptr(GPtrArray) picked = pick_power_events(resolution);
     g_autoptr(GSequence) ready = g_sequence_new(NULL);
     GPtrArray *sorted = g_ptr_array_new();
+    Citations citations = citations_new(resolution);
 
     for (guint i = 0; i < picked->len; i++) {
-        Node *node = node_at(resolution, g_array_index(picked, guint, i));
+        Node *node = picked->pdata[i];
         node->power = cited_power(resolution, node);
         node->citing = 0;
-        for (guint j = 0; j < node->auth->len; j++)
-            node->citing += node_at(resolution, g_array_index(node->auth, guint, j))->sorted;
-    }
-    for (guint i = 0; i < picked->len; i++) {
-        Node *node = node_at(resolution, g_array_index(picked, guint, i));
+        for (guint j = 0; j < node->auth_count; j++)
+            node->citing += node_auth(resolution, node, j)->sorted;
         if (node->citing == 0)
             g_sequence_insert_sorted(ready, node, compare_by_power, NULL);
     }
@@ -489,14 +551,13 @@ sort_power_events(Resolution *resolution)
         Node *node = g_sequence_get(first);
         g_sequence_remove(first);
         g_ptr_array_add(sorted, node);
-        const GArray *above =
-            citing->pdata[GPOINTER_TO_UINT(g_hash_table_lookup(resolution->by_id, node->event_id))];
-        for (guint i = 0; i < above->len; i++) {
-            Node *waiting = node_at(resolution, g_array_index(above, guint, i));
+        for (guint i = citations.first[node->index]; i < citations.first[node->index + 1]; i++) {
+            Node *waiting = node_at(resolution, citations.nodes[i]);
             if (waiting->sorted && --waiting->citing == 0)
                 g_sequence_insert_sorted(ready, waiting, compare_by_power, NULL);
         }
     }
+    citations_clear(&citations);
     return sorted;
 }
 
@@ -505,41 +566,38 @@ sort_power_events(Resolution *resolution)
 static gboolean
 number_mainline(Resolution *resolution, const char *power_levels_id, GError **error)
 {
-    if (power_levels_id == NULL)
-        return TRUE;
-    guint index = node_index(resolution, power_levels_id);
-    for (guint position = 0;; position++) {
+    Node *node = power_levels_id != NULL ? node_for(resolution, power_levels_id) : NULL;
+    for (guint position = 0; node != NULL && !node->has_mainline; position++) {
         const Pdu *unused;
-        Node *node = node_at(resolution, index);
-        if (node->has_mainline)
-            return TRUE;
         node->has_mainline = TRUE;
         node->mainline = position;
-        if (!node_event(resolution, index, &unused, error))
+        if (!node_event(resolution, node, &unused, error))
             return FALSE;
-        for (guint i = 0; i < node->auth->len; i++)
-            if (!node_event(resolution, g_array_index(node->auth, guint, i), &unused, error))
+        for (guint i = 0; i < node->auth_count; i++)
+            if (!node_event(resolution, node_auth(resolution, node, i), &unused, error))
                 return FALSE;
-        if (!cited(resolution, node, "m.room.power_levels", &index))
-            return TRUE;
+        node = cited(resolution, node, ROLE_POWER_LEVELS);
     }
+    return TRUE;
 }
 
-/* The position of the first of the power levels behind @node that is on the mainline. */
+/* The position of the first of the power levels behind @node that is on the mainline; @passed is
+ * room to work in. */
 static guint
-mainline_position(Resolution *resolution, const Node *node)
+mainline_position(Resolution *resolution, const Node *node, GPtrArray *passed)
 {
-    g_autoptr(GPtrArray) passed = g_ptr_array_new();
-    guint position = NO_MAINLINE, index;
+    guint position = NO_MAINLINE;
+    Node *levels;
 
-    while (passed->len <= resolution->nodes->len &&
-           cited(resolution, node, "m.room.power_levels", &index)) {
-        node = node_at(resolution, index);
-        if (node->has_mainline) {
-            position = node->mainline;
+    g_ptr_array_set_size(passed, 0);
+    while (passed->len <= resolution->count &&
+           (levels = cited(resolution, node, ROLE_POWER_LEVELS)) != NULL) {
+        if (levels->has_mainline) {
+            position = levels->mainline;
             break;
         }
-        g_ptr_array_add(passed, (gpointer)node);
+        g_ptr_array_add(passed, levels);
+        node = levels;
     }
     for (guint i = 0; i < passed->len; i++) { /* the next event on this way finds it at once */
         Node *on_the_way = passed->pdata[i];
@@ -551,6 +609,7 @@ mainline_position(Resolution *resolution, const Node *node)
 
 typedef struct {
     Node *node;
+    gint64 origin_server_ts;
     guint position;
 } Leftover;
 
@@ -560,8 +619,8 @@ compare_by_mainline(gconstpointer a, gconstpointer b)
     const Leftover *left = a, *right = b;
     if (left->position != right->position)
         return left->position > right->position ? -1 : 1;
-    if (left->node->pdu->origin_server_ts != right->node->pdu->origin_server_ts)
-        return left->node->pdu->origin_server_ts < right->node->pdu->origin_server_ts ? -1 : 1;
+    if (left->origin_server_ts != right->origin_server_ts)
+        return left->origin_server_ts < right->origin_server_ts ? -1 : 1;
     return strcmp(left->node->event_id, right->node->event_id);
 }
 
@@ -569,13 +628,15 @@ static GPtrArray *
 sort_leftovers(Resolution *resolution)
 {
     g_autoptr(GArray) leftovers = g_array_new(FALSE, FALSE, sizeof(Leftover));
+    g_autoptr(GPtrArray) passed = g_ptr_array_new();
     GPtrArray *sorted = g_ptr_array_new();
 
-    for (guint i = 0; i < resolution->nodes->len; i++) {
+    for (guint i = 0; i < resolution->count; i++) {
         Leftover leftover = {.node = node_at(resolution, i)};
         if (!leftover.node->full || leftover.node->sorted)
             continue;
-        leftover.position = mainline_position(resolution, leftover.node);
+        leftover.position = mainline_position(resolution, leftover.node, passed);
+        leftover.origin_server_ts = leftover.node->pdu->origin_server_ts;
         g_array_append_val(leftovers, leftover);
     }
     g_array_sort(leftovers, compare_by_mainline);
@@ -600,22 +661,21 @@ find_auth_event(Resolution *resolution, const Node *node, const StateKey *key, c
                 GError **error)
 {
     g_autofree char *unconflicted = NULL;
-    const char *event_id = g_hash_table_lookup(resolution->resolved, key);
+    Node *found = g_hash_table_lookup(resolution->resolved, key);
 
     *ret_pdu = NULL;
-    if (event_id == NULL && resolution->create->version->state_resolution == STATE_RESOLUTION_V2) {
+    if (found == NULL && resolution->create->version->state_resolution == STATE_RESOLUTION_V2) {
         if (!resolution->unconflicted->find(resolution->unconflicted->data, key->type,
                                             key->state_key, &unconflicted, error))
             return FALSE;
-        event_id = unconflicted;
+        found = unconflicted != NULL ? node_for(resolution, unconflicted) : NULL;
     }
-    if (event_id != NULL &&
-        !node_event(resolution, node_index(resolution, event_id), ret_pdu, error))
+    if (found != NULL && !node_event(resolution, found, ret_pdu, error))
         return FALSE;
     if (*ret_pdu != NULL)
         return TRUE;
-    for (guint i = 0; i < node->auth->len; i++) {
-        const Node *auth = node_at(resolution, g_array_index(node->auth, guint, i));
+    for (guint i = 0; i < node->auth_count; i++) {
+        const Node *auth = node_auth(resolution, node, i);
         if (auth->pdu != NULL && pdu_is(auth->pdu, key->type, key->state_key) &&
             !was_rejected(resolution, auth->event_id))
             *ret_pdu = auth->pdu;
@@ -626,13 +686,14 @@ find_auth_event(Resolution *resolution, const Node *node, const StateKey *key, c
 static gboolean
 apply_events(Resolution *resolution, const GPtrArray *sorted, GError **error)
 {
+    g_autoptr(GPtrArray) auth_events = g_ptr_array_new();
     for (guint i = 0; i < sorted->len; i++) {
-        const Node *node = sorted->pdata[i];
-        g_autoptr(GPtrArray) auth_events = g_ptr_array_new();
+        Node *node = sorted->pdata[i];
         EventAuthKeys keys;
 
         if (was_rejected(resolution, node->event_id))
             continue;
+        g_ptr_array_set_size(auth_events, 0);
         event_auth_keys_of_pdu(node->pdu, &keys);
         for (guint j = 0; j < keys.count; j++) {
             const Pdu *auth_event;
@@ -642,8 +703,7 @@ apply_events(Resolution *resolution, const GPtrArray *sorted, GError **error)
                 g_ptr_array_add(auth_events, (gpointer)auth_event);
         }
         if (event_auth_check(node->pdu, resolution->create, auth_events, NULL) == AUTH_ALLOW)
-            state_map_set(resolution->resolved, node->pdu->type, node->pdu->state_key,
-                          node->event_id);
+            g_hash_table_replace(resolution->resolved, &node->key, node);
     }
     return TRUE;
 }
@@ -678,7 +738,9 @@ resolve(Resolution *resolution, guint state_count, const GPtrArray *conflicts, G
     if (!apply_events(resolution, power_events, error))
         return FALSE;
 
-    const char *levels = state_map_get(resolution->resolved, "m.room.power_levels", "");
+    static const StateKey power_levels = {"m.room.power_levels", ""};
+    const Node *resolved_levels = g_hash_table_lookup(resolution->resolved, &power_levels);
+    const char *levels = resolved_levels != NULL ? resolved_levels->event_id : NULL;
     if (levels == NULL && resolution->create->version->state_resolution == STATE_RESOLUTION_V2) {
         if (!resolution->unconflicted->find(resolution->unconflicted->data, "m.room.power_levels",
                                             "", &unconflicted_levels, error))
@@ -691,30 +753,46 @@ resolve(Resolution *resolution, guint state_count, const GPtrArray *conflicts, G
     return apply_events(resolution, leftovers, error) && drop_unconflicted(resolution, error);
 }
 
+static GHashTable *
+resolved_map(const Resolution *resolution)
+{
+    GHashTable *map = state_map_new();
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, resolution->resolved);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Node *node = value;
+        state_map_set(map, node->key.type, node->key.state_key, node->event_id);
+    }
+    return map;
+}
+
 gboolean
 state_resolve(const Pdu *create, guint state_count, const GPtrArray *conflicts,
               const StateUnconflicted *unconflicted, const StateEventSource *source,
               GHashTable **ret_resolved, GError **error)
 {
-    g_autoptr(GPtrArray) nodes = g_ptr_array_new_with_free_func(node_free);
-    g_autoptr(GHashTable) by_id = g_hash_table_new(seeded_str_hash, g_str_equal);
-    g_autoptr(GHashTable) resolved = state_map_new();
     Resolution resolution = {
         .create = create,
         .source = source,
         .unconflicted = unconflicted,
-        .nodes = nodes,
-        .by_id = by_id,
-        .resolved = resolved,
     };
 
     if (create->version->state_resolution == STATE_RESOLUTION_V1)
         return state_resolve_v1(create, state_count, conflicts, unconflicted, source, ret_resolved,
                                 error);
-    if (!resolve(&resolution, state_count, conflicts, error))
-        return FALSE;
-    *ret_resolved = g_steal_pointer(&resolved);
-    return TRUE;
+    resolution.blocks = g_ptr_array_new_with_free_func(g_free);
+    resolution.ids = g_string_chunk_new(IDS_BLOCK_BYTES);
+    resolution.by_id = g_hash_table_new(seeded_str_hash, g_str_equal);
+    resolution.edges = g_array_new(FALSE, FALSE, sizeof(guint));
+    resolution.resolved = g_hash_table_new(state_key_hash, state_key_equal);
+    for (guint i = 0; i < ALIKE_MAX; i++)
+        resolution.alike[i] = NO_NODE;
+    gboolean good = resolve(&resolution, state_count, conflicts, error);
+    if (good)
+        *ret_resolved = resolved_map(&resolution);
+    resolution_clear(&resolution);
+    return good;
 }
 
 /* ---- from roots to a root ---- */
@@ -723,29 +801,16 @@ state_resolve(const Pdu *create, guint state_count, const GPtrArray *conflicts,
 typedef struct {
     StateTrie *trie;
     StateNodeId root;
-    GHashTable *conflicts; /* a set of OwnConflict *, whose first members are a StateKey */
+    GHashTable *conflicts; /* a set of StateConflict *, whose first members are a StateKey */
     StateEntryFunc func;
     gpointer func_data;
 } FirstState;
 
-/* A conflict that owns its strings. */
+/* A conflict with room for its events; the strings are those of the differences. */
 typedef struct {
     StateConflict conflict; /* first */
-    char **event_ids;       /* one a state; NULL among them */
-    guint count;
+    const char *event_ids[];
 } OwnConflict;
-
-static void
-conflict_free(gpointer data)
-{
-    OwnConflict *own = data;
-    for (guint i = 0; i < own->count; i++)
-        g_free(own->event_ids[i]);
-    g_free(own->event_ids);
-    g_free((char *)own->conflict.type);
-    g_free((char *)own->conflict.state_key);
-    g_free(own);
-}
 
 static gboolean
 first_state_find(gpointer data, const char *type, const char *state_key, char **ret_event_id,
@@ -784,42 +849,61 @@ add_conflict(GHashTable *conflicts, const StateDifference *difference, guint sta
     StateKey key = {difference->type, difference->state_key};
     OwnConflict *own = g_hash_table_lookup(conflicts, &key);
     if (own == NULL) {
-        own = g_new0(OwnConflict, 1);
-        own->count = state_count;
-        own->event_ids = g_new0(char *, state_count);
+        own = g_malloc0(sizeof *own + state_count * sizeof own->event_ids[0]);
         for (guint i = 0; i < state_count; i++)
-            own->event_ids[i] = g_strdup(difference->old_event_id);
-        own->conflict.type = g_strdup(difference->type);
-        own->conflict.state_key = g_strdup(difference->state_key);
-        own->conflict.event_ids = (const char *const *)own->event_ids;
+            own->event_ids[i] = difference->old_event_id;
+        own->conflict.type = difference->type;
+        own->conflict.state_key = difference->state_key;
+        own->conflict.event_ids = own->event_ids;
         g_hash_table_add(conflicts, own);
     }
-    g_free(own->event_ids[state]);
-    own->event_ids[state] = g_strdup(difference->new_event_id);
+    own->event_ids[state] = difference->new_event_id;
 }
 
-/* The root that the first state becomes when conflicted keys become what was resolved. */
+/* The one of the states that agrees with what was resolved in the most keys. */
+static guint
+closest_state(const GPtrArray *conflicts, guint state_count, GHashTable *resolved)
+{
+    g_autofree guint *agreed = g_new0(guint, state_count);
+    guint closest = 0;
+    for (guint i = 0; i < conflicts->len; i++) {
+        const StateConflict *conflict = conflicts->pdata[i];
+        const char *stands = g_hash_table_lookup(resolved, conflict);
+        for (guint j = 0; j < state_count; j++)
+            agreed[j] += g_strcmp0(conflict->event_ids[j], stands) == 0;
+    }
+    for (guint j = 1; j < state_count; j++)
+        if (agreed[j] > agreed[closest])
+            closest = j;
+    return closest;
+}
+
+/* The root of what was resolved: the closest state with what it has otherwise changed. */
 static gboolean
-apply_resolved(const FirstState *first, GHashTable *resolved, StateNodeId *ret_root, GError **error)
+apply_resolved(StateTrie *trie, const GArray *roots, const GPtrArray *conflicts,
+               GHashTable *conflict_table, GHashTable *resolved, StateNodeId *ret_root,
+               GError **error)
 {
     g_autoptr(GArray) changes = g_array_new(FALSE, FALSE, sizeof(StateChange));
+    guint closest = closest_state(conflicts, roots->len, resolved);
     GHashTableIter iter;
     gpointer key, value;
 
-    g_hash_table_iter_init(&iter, first->conflicts);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        const StateKey *entry = key;
-        StateChange gone = {entry->type, entry->state_key, NULL};
-        if (!g_hash_table_contains(resolved, entry))
-            g_array_append_val(changes, gone);
+    for (guint i = 0; i < conflicts->len; i++) {
+        const StateConflict *conflict = conflicts->pdata[i];
+        StateChange change = {conflict->type, conflict->state_key,
+                              g_hash_table_lookup(resolved, conflict)};
+        if (g_strcmp0(conflict->event_ids[closest], change.event_id) != 0)
+            g_array_append_val(changes, change);
     }
     g_hash_table_iter_init(&iter, resolved);
     while (g_hash_table_iter_next(&iter, &key, &value)) {
         const StateKey *entry = key;
         StateChange stands = {entry->type, entry->state_key, value};
-        g_array_append_val(changes, stands);
+        if (!g_hash_table_contains(conflict_table, entry))
+            g_array_append_val(changes, stands);
     }
-    return state_trie_change(first->trie, &first->root,
+    return state_trie_change(trie, &g_array_index(roots, StateNodeId, closest),
                              (const StateChange *)(gconstpointer)changes->data, changes->len,
                              ret_root, error);
 }
@@ -839,8 +923,9 @@ state_resolve_roots(const Pdu *create, StateTrie *trie, const StateNodeId *roots
 {
     g_autoptr(GArray) distinct = g_array_new(FALSE, FALSE, sizeof(StateNodeId));
     g_autoptr(GHashTable) table =
-        g_hash_table_new_full(state_key_hash, state_key_equal, conflict_free, NULL);
+        g_hash_table_new_full(state_key_hash, state_key_equal, g_free, NULL);
     g_autoptr(GPtrArray) conflicts = g_ptr_array_new();
+    g_autoptr(GPtrArray) kept = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
     g_autoptr(GHashTable) resolved = NULL;
     GHashTableIter iter;
     gpointer conflict;
@@ -856,10 +941,11 @@ state_resolve_roots(const Pdu *create, StateTrie *trie, const StateNodeId *roots
     FirstState first = {.trie = trie, .root = roots[0], .conflicts = table};
     StateUnconflicted unconflicted = {&first, first_state_find, first_state_foreach};
     for (guint i = 1; i < distinct->len; i++) {
-        g_autoptr(GPtrArray) differences = state_trie_difference(
+        GPtrArray *differences = state_trie_difference(
             trie, &first.root, &g_array_index(distinct, StateNodeId, i), error);
         if (differences == NULL)
             return FALSE;
+        g_ptr_array_add(kept, differences);
         for (guint j = 0; j < differences->len; j++)
             add_conflict(table, differences->pdata[j], i, distinct->len);
     }
@@ -868,5 +954,5 @@ state_resolve_roots(const Pdu *create, StateTrie *trie, const StateNodeId *roots
         g_ptr_array_add(conflicts, conflict);
     return state_resolve(create, distinct->len, conflicts, &unconflicted, source, &resolved,
                          error) &&
-           apply_resolved(&first, resolved, ret_root, error);
+           apply_resolved(trie, distinct, conflicts, table, resolved, ret_root, error);
 }

@@ -120,27 +120,41 @@ nibble(const guint8 *hash, guint level)
     return level % 2 == 0 ? hash[level / 2] >> 4 : hash[level / 2] & 15;
 }
 
+static StateNodeId
+body_id(const guint8 seed[STATE_SEED_BYTES], GBytes *body)
+{
+    gsize length = 0;
+    const guint8 *bytes = g_bytes_get_data(body, &length);
+    StateNodeId id;
+    crypto_generichash(id.bytes, STATE_NODE_ID_BYTES, bytes, length, seed, STATE_SEED_BYTES);
+    return id;
+}
+
+gboolean
+state_node_check(const guint8 seed[STATE_SEED_BYTES], const StateNodeId *id, GBytes *body)
+{
+    StateNodeId expected = body_id(seed, body);
+    return state_node_id_equal(&expected, id);
+}
+
 /* Keep the new node with @body, and if that is cheaper store it as @change (or NULL) from @base. */
 static StateNodeId
 store_body(StateTrie *trie, GBytes *body, const StateNodeId *base, GBytes *change)
 {
-    gsize length = 0;
-    const guint8 *bytes = g_bytes_get_data(body, &length);
-    StateNode *node = g_new0(StateNode, 1);
-    crypto_generichash(node->id.bytes, STATE_NODE_ID_BYTES, bytes, length, trie->seed,
-                       STATE_SEED_BYTES);
-    StateNodeId id = node->id;
-    gboolean is_whole = change == NULL || id.bytes[STATE_NODE_ID_BYTES - 1] % WHOLE_ONE_IN == 0 ||
-                        2 * (g_bytes_get_size(change) + STATE_NODE_ID_BYTES) > length;
-    node->body = g_bytes_ref(body);
-    node->base = is_whole ? state_node_empty : *base;
-    node->form = g_bytes_ref(is_whole ? body : change);
+    StateNodeId id = body_id(trie->seed, body);
     /* Nothing has changed, or it came to be another way: what is there first stays. */
     if ((change != NULL && state_node_id_equal(&id, base)) ||
         g_hash_table_contains(trie->pending, &id))
-        node_free(node);
-    else
-        g_hash_table_insert(trie->pending, &node->id, node);
+        return id;
+    StateNode *node = g_new0(StateNode, 1);
+    node->id = id;
+    gboolean is_whole =
+        change == NULL || id.bytes[STATE_NODE_ID_BYTES - 1] % WHOLE_ONE_IN == 0 ||
+        2 * (g_bytes_get_size(change) + STATE_NODE_ID_BYTES) > g_bytes_get_size(body);
+    node->body = g_bytes_ref(body);
+    node->base = is_whole ? state_node_empty : *base;
+    node->form = g_bytes_ref(is_whole ? body : change);
+    g_hash_table_insert(trie->pending, &node->id, node);
     return id;
 }
 
@@ -153,37 +167,23 @@ fail_damaged(GError **error, const StateNodeId *id, const char *what)
     return FALSE;
 }
 
-static gboolean
-read_node(StateTrie *trie, const StateNodeId *id, GBytes *body, StateNodeView **ret_view,
-          GError **error)
-{
-    gsize length = 0;
-    const guint8 *bytes = g_bytes_get_data(body, &length);
-    StateNodeId expected;
-    crypto_generichash(expected.bytes, STATE_NODE_ID_BYTES, bytes, length, trie->seed,
-                       STATE_SEED_BYTES);
-    if (!state_node_id_equal(&expected, id))
-        return fail_damaged(error, id, "is damaged");
-    StateNodeView *view = state_node_view_new(body);
-    if (view == NULL)
-        return fail_damaged(error, id, "has an unknown form");
-    *ret_view = view;
-    return TRUE;
-}
-
 /* The views of @count nodes, in order, into @ret_views (StateNodeView *, owned by the array). */
 static gboolean
 load_nodes(StateTrie *trie, const StateNodeId *ids, guint count, GPtrArray *ret_views,
            GError **error)
 {
-    g_autofree StateNodeId *missing = g_new(StateNodeId, STATE_LOAD_MAX);
-    g_autofree guint *places = g_new(guint, STATE_LOAD_MAX);
+    guint batch_max = MIN(count, STATE_LOAD_MAX);
+    g_autofree StateNodeId *missing = g_new(StateNodeId, batch_max);
+    g_autofree guint *places = g_new(guint, batch_max);
+    g_autofree GBytes **bodies = g_new(GBytes *, batch_max);
+    g_autofree GBytes **loaded = g_new(GBytes *, batch_max);
 
     for (guint start = 0; start < count; start += STATE_LOAD_MAX) {
         guint end = MIN(count, start + STATE_LOAD_MAX), missing_count = 0;
-        GBytes *bodies[STATE_LOAD_MAX] = {NULL}, *loaded[STATE_LOAD_MAX] = {NULL};
         gboolean good = TRUE;
 
+        memset(bodies, 0, batch_max * sizeof *bodies);
+        memset(loaded, 0, batch_max * sizeof *loaded);
         for (guint i = start; i < end; i++) {
             const StateNode *node = g_hash_table_lookup(trie->pending, &ids[i]);
             if (node != NULL) {
@@ -203,10 +203,11 @@ load_nodes(StateTrie *trie, const StateNodeId *ids, guint count, GPtrArray *ret_
                 good = fail_damaged(error, &missing[i], "is missing");
         }
         for (guint i = start; i < end; i++) {
-            StateNodeView *view = NULL;
-            good = good && read_node(trie, &ids[i], bodies[i - start], &view, error);
-            if (good)
+            StateNodeView *view = good ? state_node_view_new(bodies[i - start]) : NULL;
+            if (view != NULL)
                 g_ptr_array_add(ret_views, view);
+            else if (good)
+                good = fail_damaged(error, &ids[i], "has an unknown form");
             g_clear_pointer(&bodies[i - start], g_bytes_unref);
         }
         if (!good)
@@ -402,10 +403,10 @@ hash_entries(const StateTrie *trie, const GPtrArray *entries)
         hash_key(trie, entries->pdata[i]);
 }
 
-/* All entries below the @children of a node that has become small, as copies. */
+/* All entries below the @children of a node that has become small, borrowed from @ret_views. */
 static gboolean
-gather_entries(StateTrie *trie, const StateNodeId children[FAN_OUT], GPtrArray *ret_entries,
-               GError **error)
+gather_entries(StateTrie *trie, const StateNodeId children[FAN_OUT], GPtrArray *ret_views,
+               GPtrArray *ret_entries, GError **error)
 {
     g_autoptr(GArray) open = g_array_new(FALSE, FALSE, sizeof(StateNodeId));
     for (guint i = 0; i < FAN_OUT; i++)
@@ -414,15 +415,15 @@ gather_entries(StateTrie *trie, const StateNodeId children[FAN_OUT], GPtrArray *
     while (open->len > 0) {
         StateNodeId id = g_array_index(open, StateNodeId, open->len - 1);
         g_array_set_size(open, open->len - 1);
-        g_autoptr(StateNodeView) view = load_node(trie, &id, error);
+        StateNodeView *view = load_node(trie, &id, error);
         if (view == NULL)
             return FALSE;
+        g_ptr_array_add(ret_views, view);
         for (guint i = 0; i < FAN_OUT; i++)
             if (!view->is_leaf && !is_empty(&view->children[i]))
                 g_array_append_val(open, view->children[i]);
-        while (view->entries->len > 0)
-            g_ptr_array_add(ret_entries,
-                            g_ptr_array_steal_index(view->entries, view->entries->len - 1));
+        for (guint i = 0; i < view->entries->len; i++)
+            g_ptr_array_add(ret_entries, view->entries->pdata[i]);
     }
     return TRUE;
 }
@@ -468,8 +469,8 @@ change_inner(StateTrie *trie, const StateNodeId *id, StateNodeView *view, guint 
         ret_after->id = store_body(trie, body, id, change);
         return TRUE;
     }
-    g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func(g_free);
-    if (!gather_entries(trie, view->children, entries, error))
+    g_autoptr(GPtrArray) entries = g_ptr_array_new(), views = views_new();
+    if (!gather_entries(trie, view->children, views, entries, error))
         return FALSE;
     ret_after->id = build_node(trie, entries, level, NULL, NULL);
     return TRUE;
@@ -613,46 +614,49 @@ typedef struct {
     GPtrArray *found;   /* StateDifference * */
 } Comparison;
 
-static void
-difference_free(gpointer data)
+static char *
+copy_text(char **room, const char *text)
 {
-    StateDifference *difference = data;
-    g_free(difference->type);
-    g_free(difference->state_key);
-    g_free(difference->old_event_id);
-    g_free(difference->new_event_id);
-    g_free(difference);
+    gsize size = strlen(text) + 1;
+    char *copy = memcpy(*room, text, size);
+    *room += size;
+    return copy;
 }
 
+/* Either may be NULL.  All in one piece of memory. */
 static void
 add_difference(Comparison *comparison, const StateEntry *old_entry, const StateEntry *new_entry)
 {
     const StateEntry *either = old_entry != NULL ? old_entry : new_entry;
-    StateDifference *difference = g_new0(StateDifference, 1);
-    difference->type = g_strdup(either->type);
-    difference->state_key = g_strdup(either->state_key);
-    difference->old_event_id = old_entry != NULL ? g_strdup(old_entry->event_id) : NULL;
-    difference->new_event_id = new_entry != NULL ? g_strdup(new_entry->event_id) : NULL;
+    gsize size = strlen(either->type) + strlen(either->state_key) + 2 +
+                 (old_entry != NULL ? strlen(old_entry->event_id) + 1 : 0) +
+                 (new_entry != NULL ? strlen(new_entry->event_id) + 1 : 0);
+    StateDifference *difference = g_malloc(sizeof *difference + size);
+    char *room = (char *)(difference + 1);
+    difference->type = copy_text(&room, either->type);
+    difference->state_key = copy_text(&room, either->state_key);
+    difference->old_event_id = old_entry != NULL ? copy_text(&room, old_entry->event_id) : NULL;
+    difference->new_event_id = new_entry != NULL ? copy_text(&room, new_entry->event_id) : NULL;
     g_ptr_array_add(comparison->found, difference);
 }
 
-/* Two lists of entries; NULL is an empty one. */
+/* Two lists of entries, in order; NULL is an empty one. */
 static void
 compare_entries(Comparison *comparison, const GPtrArray *old_entries, const GPtrArray *new_entries)
 {
-    g_autoptr(GHashTable) by_key = g_hash_table_new(state_key_hash, state_key_equal);
-    for (guint i = 0; old_entries != NULL && i < old_entries->len; i++)
-        g_hash_table_add(by_key, old_entries->pdata[i]);
-    for (guint i = 0; new_entries != NULL && i < new_entries->len; i++) {
-        const StateEntry *new_entry = new_entries->pdata[i];
-        const StateEntry *old_entry = g_hash_table_lookup(by_key, new_entry);
-        if (old_entry == NULL || strcmp(old_entry->event_id, new_entry->event_id) != 0)
+    guint old_count = old_entries != NULL ? old_entries->len : 0, i = 0;
+    guint new_count = new_entries != NULL ? new_entries->len : 0, j = 0;
+    while (i < old_count || j < new_count) {
+        int order = i == old_count ? 1
+                    : j == new_count
+                        ? -1
+                        : state_entry_compare(&old_entries->pdata[i], &new_entries->pdata[j]);
+        const StateEntry *old_entry = order <= 0 ? old_entries->pdata[i++] : NULL;
+        const StateEntry *new_entry = order >= 0 ? new_entries->pdata[j++] : NULL;
+        if (old_entry == NULL || new_entry == NULL ||
+            strcmp(old_entry->event_id, new_entry->event_id) != 0)
             add_difference(comparison, old_entry, new_entry);
-        g_hash_table_remove(by_key, new_entry);
     }
-    for (guint i = 0; old_entries != NULL && i < old_entries->len; i++)
-        if (g_hash_table_contains(by_key, old_entries->pdata[i]))
-            add_difference(comparison, old_entries->pdata[i], NULL);
 }
 
 /* What one side has below its 16 children. */
@@ -747,7 +751,7 @@ state_trie_difference(StateTrie *trie, const StateNodeId *old_root, const StateN
     g_autoptr(GPtrArray) lists = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
     g_autoptr(GArray) pairs = g_array_new(FALSE, FALSE, sizeof(Pair));
     g_autoptr(GArray) next_pairs = g_array_new(FALSE, FALSE, sizeof(Pair));
-    g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func(difference_free);
+    g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func(g_free);
     Comparison comparison = {trie, views, lists, pairs, next_pairs, found};
     Pair top = {{.id = *old_root}, {.id = *new_root}};
 

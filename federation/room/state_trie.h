@@ -35,7 +35,8 @@ typedef enum {
 
 /* Read @count nodes (1 to STATE_LOAD_MAX) of this room: ret_bodies[i] is set to the body of ids[i],
  * owned by the trie from then on.  FALSE with @error if any is missing or the database failed.
- * Called once a level, so one query can serve many nodes. */
+ * Called once a level, so one query can serve many nodes.  What comes from a disk has passed
+ * state_node_check(); a body kept in memory needs it no more. */
 #define STATE_LOAD_MAX 512
 typedef gboolean (*StateNodesLoad)(gpointer data, const StateNodeId *ids, guint count,
                                    GBytes **ret_bodies, GError **error);
@@ -84,9 +85,10 @@ typedef struct {
 GPtrArray *state_trie_take_new_nodes(StateTrie *trie);
 
 /* The body (owned by the caller) of a stored node: @forms are its own form, that of its base, and
- * so on down to a body. NULL if they do not fit together. That the body has the right id
- * is checked by the trie that loads it. */
+ * so on down to a body. NULL if they do not fit together. */
 GBytes *state_node_unfold(GBytes *const *forms, guint count);
+/* Is @body that of node @id of the room with this seed? */
+gboolean state_node_check(const guint8 seed[STATE_SEED_BYTES], const StateNodeId *id, GBytes *body);
 
 /* Each entry, in no order that means anything.  Return FALSE to stop early (which is success). */
 typedef gboolean (*StateEntryFunc)(const char *type, const char *state_key, const char *event_id,

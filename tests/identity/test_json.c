@@ -254,6 +254,9 @@ test_base64_is_strict(void)
         gsize length = strlen(vectors[i][0]);
         g_autofree char *text = unpadded_base64_encode(vectors[i][0], length, BASE64_STANDARD);
         g_assert_cmpstr(text, ==, vectors[i][1]);
+        char again[UNPADDED_BASE64_SIZE(6)];
+        unpadded_base64_encode_to(again, (const guint8 *)vectors[i][0], length, BASE64_STANDARD);
+        g_assert_cmpstr(again, ==, text);
         g_autoptr(GBytes) back = unpadded_base64_decode(text, BASE64_STANDARD);
         g_assert_cmpmem(g_bytes_get_data(back, NULL), g_bytes_get_size(back), vectors[i][0],
                         length);
@@ -267,6 +270,15 @@ test_base64_is_strict(void)
     g_assert_nonnull(padded);
     g_autoptr(GBytes) url = unpadded_base64_decode("-_8", BASE64_URL_SAFE);
     g_assert_nonnull(url);
+    for (guint i = 0; i < 1000; i++) {
+        guint8 bytes[32];
+        char quick[UNPADDED_BASE64_SIZE(sizeof bytes)];
+        for (guint j = 0; j < sizeof bytes; j++)
+            bytes[j] = (guint8)g_test_rand_int();
+        g_autofree char *slow = unpadded_base64_encode(bytes, i % 33, BASE64_URL_SAFE);
+        unpadded_base64_encode_to(quick, bytes, i % 33, BASE64_URL_SAFE);
+        g_assert_cmpstr(quick, ==, slow);
+    }
     guint8 four[4] = {0};
     g_assert_true(unpadded_base64_decode_exact("Zm9vYg", BASE64_STANDARD, four, 4));
     g_assert_cmpmem(four, 4, "foob", 4);

@@ -57,22 +57,24 @@ shelf_put(Shelf *shelf, const StateNodeId *id, const StateNodeId *base, GBytes *
 }
 
 /* The body of one node, out of all the forms that it stands on; NULL if it or one of them is not
- * there, or they do not fit. */
+ * there, or it is not what its id says. */
 static GBytes *
 shelf_body(Shelf *shelf, const StateNodeId *id)
 {
     g_autoptr(GPtrArray) forms = g_ptr_array_new();
-    const Stored *stored;
+    const StateNodeId *at = id;
     do {
-        stored = shelf_find(shelf, id);
+        const Stored *stored = shelf_find(shelf, at);
         if (stored == NULL)
             return NULL;
         g_ptr_array_add(forms, stored->form);
-        id = &stored->base;
-    } while (!state_node_id_equal(id, &state_node_empty));
+        at = &stored->base;
+    } while (!state_node_id_equal(at, &state_node_empty));
     shelf->forms_read += forms->len;
     shelf->forms_max = MAX(shelf->forms_max, forms->len);
-    return state_node_unfold((GBytes **)forms->pdata, forms->len);
+    g_autoptr(GBytes) body = state_node_unfold((GBytes **)forms->pdata, forms->len);
+    gboolean good = body != NULL && state_node_check(seed, id, body);
+    return good ? g_steal_pointer(&body) : NULL;
 }
 
 static gboolean
