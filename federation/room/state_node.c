@@ -275,7 +275,7 @@ get_event_id(Reader *reader, gboolean raw, char **room)
     return text;
 }
 
-/* One entry; its strings go to *@room, which needs entry_room() bytes for all entries. */
+/* One entry; its strings go to *@room, which entries_new() has measured. */
 static gboolean
 get_entry(Reader *reader, StateEntry *entry, char **room)
 {
@@ -290,12 +290,16 @@ get_entry(Reader *reader, StateEntry *entry, char **room)
     return entry->event_id != NULL;
 }
 
-/* How much text @count entries in @length bytes can hold: a spelt string's length takes at least
- * the byte that its end takes, and a raw id grows. */
-static gsize
-entry_room(gsize count, gsize length)
+/* Memory for @count entries out of @length bytes, and for their texts, which begin at *ret_room: a
+ * spelt string's length takes at least the byte that its end takes, and a raw id grows. */
+static StateEntry *
+entries_new(StateNodeView *view, gsize count, gsize length, char **ret_room)
 {
-    return length + count * (RAW_ID_TEXT_BYTES - RAW_ID_BYTES);
+    gsize texts = length + count * (RAW_ID_TEXT_BYTES - RAW_ID_BYTES);
+    StateEntry *entries = g_malloc0(count * sizeof *entries + texts + 1); /* never nothing */
+    g_ptr_array_add(view->memory, entries);
+    *ret_room = (char *)(entries + count);
+    return entries;
 }
 
 static gboolean
@@ -305,10 +309,8 @@ read_leaf(Reader *reader, StateNodeView *view)
     view->is_leaf = TRUE;
     if (view->count > left)
         return FALSE; /* each takes more than a byte */
-    StateEntry *entries =
-        g_malloc0(view->count * sizeof(StateEntry) + entry_room(view->count, left));
-    char *room = (char *)(entries + view->count);
-    g_ptr_array_add(view->memory, entries);
+    char *room;
+    StateEntry *entries = entries_new(view, view->count, left, &room);
     for (guint64 i = 0; i < view->count; i++) {
         if (!get_entry(reader, &entries[i], &room))
             return FALSE;
@@ -389,9 +391,8 @@ change_leaf(Reader *reader, StateNodeView *view)
 {
     gint64 shift = 0;
     gsize left = reader->length - reader->at; /* a step takes at least a byte */
-    StateEntry *entries = g_malloc0(left * sizeof(StateEntry) + entry_room(left, left));
-    char *room = (char *)(entries + left);
-    g_ptr_array_add(view->memory, entries);
+    char *room;
+    StateEntry *entries = entries_new(view, left, left, &room);
     for (gsize i = 0; reader->at < reader->length; i++)
         if (!read_step(reader, view, &shift, &entries[i], &room))
             return FALSE;
