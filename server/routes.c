@@ -14,7 +14,7 @@ extern const Route officer_routes[];      /* server/certificate/officer_routes.c
 extern const Route sync_routes[];         /* server/client/sync.c */
 extern const Route filter_routes[];       /* server/client/filter.c */
 extern const Route account_data_routes[]; /* server/client/account_data.c */
-extern const Route push_rule_routes[];    /* server/client/push_rules.c */
+extern const Route push_rule_routes[];    /* server/client/push_rule_routes.c */
 extern const Route receipt_routes[];      /* server/client/receipts.c */
 extern const Route typing_routes[];       /* server/client/typing_routes.c */
 extern const Route routes_keys[];         /* server/client/keys.c */

@@ -4,6 +4,7 @@
 
 #include "identity/refusal.h"
 #include "server/client/lane_call.h"
+#include "server/client/push_rules.h"
 #include "server/http/route.h"
 #include "server/server.h"
 #include "storage/account_data_store.h"

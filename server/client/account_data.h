@@ -1,5 +1,5 @@
-/* server/client/account_data.h: what clients keep with their account: global, or for a room; tags;
- * push rules. Source: client-server API v1.19, "Client Config", "Room Tagging", "Push Rules".  For
+/* server/client/account_data.h: what clients keep with their account: global, or for a room; tags.
+ * Source: client-server API v1.19, "Client Config", "Room Tagging".  For
  * sync and its own routes. */
 #pragma once
 
@@ -16,12 +16,7 @@ gboolean account_data_append(StoreConnection *connection, const char *user_id, c
 GPtrArray *account_data_changed_rooms(StoreConnection *connection, const char *user_id,
                                       gint64 after, gint64 until, GError **error);
 
-/* The default push rules of @user_id: {"global": …}. */
-cJSON *push_rules_standard(const char *user_id);
-/* The rules in force: those of the user, or the defaults.  NULL with @error. */
-cJSON *push_rules_load(StoreConnection *connection, const char *user_id, GError **error);
-
-/* For push_rules.c and receipts.c: store @content and answer {} when it is durable. */
+/* For push_rule_routes.c and receipts.c: store @content and answer {} when it is durable. */
 typedef struct Request Request;
 typedef struct Response Response;
 Response *account_data_write(Request *request, const char *room_id, const char *type,

@@ -1,8 +1,8 @@
 /* Fuzz target: filters and push rules of clients: whatever they say, judging an event by them ends,
  * and ends soon. */
-#include "server/client/account_data.h"
 #include "server/client/filter.h"
 #include "server/client/push_rule_match.h"
+#include "server/client/push_rules.h"
 
 int LLVMFuzzerTestOneInput(const guint8 *data, gsize size);
 

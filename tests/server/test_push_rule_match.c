@@ -1,8 +1,8 @@
 /* Push rules: the specification's examples, the defaults, and patterns made to be slow. */
 #include <string.h>
 
-#include "server/client/account_data.h"
 #include "server/client/push_rule_match.h"
+#include "server/client/push_rules.h"
 
 typedef struct {
     const char *pattern;
