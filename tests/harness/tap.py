@@ -5,6 +5,17 @@ import time
 import traceback
 import unittest
 
+LOG_LINES = 20  # of each server, when a test fails
+
+
+def _last_words(case):
+    """The ends of the logs of the servers that the test case, or its class, has as attributes."""
+    for name, value in {**vars(type(case)), **vars(case)}.items():
+        tail = getattr(value, "tail", None)
+        if callable(tail) and not isinstance(value, type):
+            yield f"the end of what {name} logged:"
+            yield from (f"  {line[:300]}" for line in tail().splitlines()[-LOG_LINES:])
+
 
 class _Result(unittest.TestResult):
     def __init__(self):
@@ -33,6 +44,8 @@ class _Result(unittest.TestResult):
     def _bad(self, test, error):
         self.good = False
         # Before the verdict, as GLib's tests do: what stands between two verdicts is of the later.
+        for line in _last_words(getattr(test, "test_case", test)):
+            print(f"#   {line}", flush=True)
         for line in "".join(traceback.format_exception(*error)).rstrip().splitlines():
             print(f"# {line}", flush=True)
         self._line("not ok", test)
