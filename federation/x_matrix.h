@@ -1,5 +1,6 @@
 /* federation/x_matrix.h: the signature on a request between servers.
- * Source: Matrix v1.19 server-server API, "Request Authentication".  Pure; any thread. */
+ * Source: Matrix v1.19 server-server API, "Request Authentication".  Pure; any thread.
+ * For federation/inbound.c (checks it) and partner_client.c (makes it). */
 #pragma once
 
 #include "identity/server_key.h"

@@ -1,5 +1,5 @@
-/* identity/certificate_view.h: what identity/certificate.c, certificates.c and crl.c share; nobody
- * else includes it. */
+/* identity/certificate_view.h: the chain check's own parts: trust anchors and lists at one moment,
+ * and how certificates are read.  For identity/ alone (tests/lint/private.tsv). */
 #pragma once
 
 #include <openssl/x509.h>

@@ -1,5 +1,6 @@
 /* identity/signed_json.h: signatures on JSON objects (servers, devices, users).
- * Source: Matrix v1.19 appendices, "Signing JSON".  Ed25519 by libsodium.  Any thread. */
+ * Source: Matrix v1.19 appendices, "Signing JSON".  Ed25519 by libsodium.  Any thread.
+ * For server_key.c, device_keys.c and federation/room/event_auth.c. */
 #pragma once
 
 #include "identity/json.h"

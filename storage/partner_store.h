@@ -1,6 +1,6 @@
 /* storage/partner_store.h: allow-lists as rows, and answers to partners' transactions.
- * Plain rows: signatures and serials are judged in federation/partner.c, the one caller of the list
- * functions. */
+ * Plain rows: signatures and serials are judged in federation/partner.c, the one caller of what
+ * puts lists there; `chancery partner show` reads them. */
 #pragma once
 
 #include "storage/store.h"

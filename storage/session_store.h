@@ -1,5 +1,5 @@
 /* storage/session_store.h: rows of session and token.  No meaning here: MACs, clocks and
- * generations are identity/session.c's, the only caller of what inserts.
+ * generations are identity/session.c's; identity/session_link.c is the only caller of what inserts.
  *
  * "…_in_batch" adds to a lane operation; the others run on a borrowed connection. */
 #pragma once

@@ -1,5 +1,6 @@
 /* federation/room/pdu_build.h: our own events: hashed, signed and made into a Pdu.
- * Pure: the time and the key are handed in. */
+ * Pure: the time and the key are handed in.  For federation/proposal.c (local events),
+ * rooms_template.c (templates) and outgoing_membership.c (events made of templates). */
 #pragma once
 
 #include "federation/room/pdu.h"

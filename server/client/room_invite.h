@@ -1,4 +1,5 @@
-/* server/client/room_invite.h: invites, as the handlers of /invite and /createRoom need them. */
+/* server/client/room_invite.h: invites, as the handlers of /invite (room_invite.c) and /createRoom
+ * (room_create.c) need them. */
 #pragma once
 
 #include "federation/outgoing.h"
