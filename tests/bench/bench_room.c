@@ -166,14 +166,14 @@ load_nodes(gpointer data, const StateNodeId *ids, guint count, GBytes **ret_bodi
     return TRUE;
 }
 
-/* Store what @trie has made: how many nodes, and their bytes. */
+/* Store what @trie has made: how many nodes, and the bytes of their stored forms. */
 static guint
 store_nodes(StateTrie *trie, Nodes *nodes, gsize *ret_bytes)
 {
     g_autoptr(GPtrArray) made = state_trie_take_new_nodes(trie);
     for (guint i = 0; i < made->len; i++) {
         const StateNode *node = g_ptr_array_index(made, i);
-        *ret_bytes += g_bytes_get_size(node->body);
+        *ret_bytes += g_bytes_get_size(node->form);
         g_hash_table_replace(nodes->nodes, g_memdup2(&node->id, sizeof node->id),
                              g_bytes_ref(node->body));
     }

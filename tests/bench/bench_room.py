@@ -176,12 +176,12 @@ def main():
                        ("verify_per_s", "signature and hash, a second")):
         print(f"{what:34}{ours[name]:14,.0f}{theirs[name]:14,.0f}{ours[name] / theirs[name]:8.1f}")
     print(f"{'resolution of the forks, ms':34}{ours['resolve_ms']:14.1f}{theirs['resolve_ms']:14.1f}"
-          f"{theirs['resolve_ms'] / ours['resolve_ms']:8.1f}")
+          f"{theirs['resolve_ms'] / ours['resolve_ms']:8.1f}  (aims: under 50 ms, 20 times)")
     print("(both resolve to the same state)\n\nstate, nothing in memory before:")
-    print(f"{'members':>10}{'find, us':>12}{'nodes read':>12}{'change, us':>12}{'nodes made':>12}{'bytes made':>12}")
+    print(f"{'members':>10}{'find, us':>12}{'nodes read':>12}{'change, us':>12}{'nodes made':>12}{'bytes stored':>14}")
     for row in ours["tries"]:
         print(f"{row['members']:10,.0f}{row['find_us']:12.1f}{row['find_nodes']:12.1f}{row['change_us']:12.1f}"
-              f"{row['change_nodes']:12.1f}{row['change_bytes']:12,.0f}", flush=True)
+              f"{row['change_nodes']:12.1f}{row['change_bytes']:14,.0f}", flush=True)
     with Cluster() as cluster:
         return 0 if state_bytes.print_table(cluster) else 1
 
