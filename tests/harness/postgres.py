@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .processes import Failed, end_leftover, run, start, stop, wait_until
+from .processes import Failed, children_of, end_leftover, is_alive, run, start, stop, wait_until
 
 SOCKET_PATH_BYTES_MAX = 107 - len("/.s.PGSQL.5432.lock")
 
@@ -151,9 +151,14 @@ class Cluster:
         return name
 
     def kill(self):
-        """As a crash would: no shutdown of any kind, children included."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """As a crash would: no shutdown of any kind, children included (each of them leads a session of its own).
+        A new PostgreSQL refuses to start while an old child still holds the shared memory."""
+        os.kill(self.process.pid, signal.SIGSTOP)  # no new child, and none reaped, while we look
+        children = children_of(self.process.pid)
+        for pid in [*children, self.process.pid]:
+            os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        wait_until(lambda: not any(map(is_alive, children)), "PostgreSQL's processes do not end")
 
     def stop(self):
         if self.process is not None:

@@ -42,6 +42,26 @@ def stop(process, *, patience_s=15, first=signal.SIGTERM):
     return process.returncode
 
 
+def _stat(pid):
+    """State and parent of @pid; None when there is no such process."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return words[0], int(words[1])
+
+
+def children_of(parent):
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid in pids if (_stat(pid) or ("", 0))[1] == parent]
+
+
+def is_alive(pid):
+    """Not gone, and not a zombie either."""
+    stat = _stat(pid)
+    return stat is not None and stat[0] not in "ZX"
+
+
 def run(command, *, timeout_s=120, **options):
     """Run to the end; its output is in the error when it fails, and returned when it does not."""
     options.setdefault("stdin", subprocess.DEVNULL)
