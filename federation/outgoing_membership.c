@@ -37,12 +37,6 @@ is_knock(const Handshake *handshake)
     return strcmp(handshake->membership, "knock") == 0;
 }
 
-static gboolean
-is_leave(const Handshake *handshake)
-{
-    return strcmp(handshake->membership, "leave") == 0;
-}
-
 static void
 handshake_finish(Handshake *handshake, gint64 position, const GError *error)
 {
@@ -145,6 +139,19 @@ take_knock(Handshake *handshake, const cJSON *json, GError **error)
     return TRUE;
 }
 
+/* TRUE: the rooms go on with the handshake, which may be gone already. */
+static gboolean
+take_answer(Handshake *handshake, const cJSON *json, GError **error)
+{
+    if (is_knock(handshake))
+        return take_knock(handshake, json, error);
+    if (is_join(handshake))
+        return take_room(handshake, json, error);
+    rooms_accept_leave(handshake->outgoing->rooms, handshake->room_id, handshake->event->bytes,
+                       handshake_received, handshake);
+    return TRUE;
+}
+
 static void
 handshake_sent(const PartnerAnswer *answer, gpointer data)
 {
@@ -152,12 +159,7 @@ handshake_sent(const PartnerAnswer *answer, gpointer data)
     g_autoptr(GError) error = NULL;
     if (answer->error != NULL)
         handshake_try_another(handshake, answer->error);
-    else if (is_knock(handshake) && !take_knock(handshake, answer->json, &error))
-        handshake_try_another(handshake, error);
-    else if (is_leave(handshake))
-        rooms_accept_leave(handshake->outgoing->rooms, handshake->room_id, handshake->event->bytes,
-                           handshake_received, handshake);
-    else if (is_join(handshake) && !take_room(handshake, answer->json, &error))
+    else if (!take_answer(handshake, answer->json, &error))
         handshake_try_another(handshake, error);
 }
 
