@@ -12,13 +12,15 @@
 
 #include "storage/migrate.h"
 
-#define DEFAULT_CLUSTER "host=/tmp/pgdev user=postgres dbname=postgres"
-
 static const char *
 cluster_conninfo(void)
 {
     const char *conninfo = g_getenv("CHANCERY_TEST_DATABASE");
-    return conninfo != NULL && *conninfo != '\0' ? conninfo : DEFAULT_CLUSTER;
+
+    if (conninfo == NULL || *conninfo == '\0')
+        g_error(
+            "CHANCERY_TEST_DATABASE names no PostgreSQL: `make test` starts one and says which");
+    return conninfo;
 }
 
 /* libpq would write notices to the error output. */
