@@ -5,6 +5,8 @@
 #include "tests/support/engine.h"
 #include "tests/support/room_events.h"
 
+#define LONG_CHAIN 1000 /* power levels, each made by the ones before */
+
 static Engine *alpha, *beta;
 
 static void
@@ -332,6 +334,54 @@ test_what_lies_behind_a_soft_failed_event_is_no_end(void)
     g_ptr_array_set_size(alpha->outbox, 0);
 }
 
+/* Alpha's levels and topic and beta's topic, said apart: how long alpha needs to bring them
+ * together. */
+static double
+fork_ms(const char *room_id)
+{
+    g_autoptr(GBytes) theirs = NULL;
+    gint64 begun;
+
+    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "",
+                       "{\"topic\":\"alpha's\"}"));
+    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.power_levels", "",
+                       "{\"users\":{\"@ben:beta.example\":100},\"events_default\":1}"));
+    g_ptr_array_set_size(alpha->outbox, 0);
+    g_free(engine_send(beta, room_id, "@ben:beta.example", "m.room.topic", "",
+                       "{\"topic\":\"beta's\"}"));
+    theirs = g_bytes_ref(g_ptr_array_index(beta->outbox, 0));
+    g_ptr_array_set_size(beta->outbox, 0);
+    begun = g_get_monotonic_time();
+    g_assert_cmpint(engine_receive(alpha, room_id, theirs), ==, RECEIVED_ACCEPTED);
+    return (double)(g_get_monotonic_time() - begun) / 1000;
+}
+
+/* The auth chains of an old room are long; a fork at its end is resolved all the same. */
+static void
+test_a_fork_at_the_end_of_a_long_chain(void)
+{
+    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    double cold_ms, warm_ms;
+
+    engine_join(alpha, beta, room_id, "@ben:beta.example");
+    for (guint i = 0; i < LONG_CHAIN; i++) {
+        g_autofree char *levels =
+            g_strdup_printf("{\"users\":{\"@ben:beta.example\":100},\"invite\":%u}", i % 2 * 50);
+
+        g_free(
+            engine_send(alpha, room_id, "@ada:alpha.example", "m.room.power_levels", "", levels));
+    }
+    engine_deliver_all(alpha, beta, room_id);
+    engine_close(alpha);
+    engine_open(alpha);
+    cold_ms = fork_ms(room_id);
+    warm_ms = fork_ms(room_id);
+    g_test_message("figure: a fork after %d changes of power levels was resolved in %.0f ms after "
+                   "a restart, then in %.0f ms",
+                   LONG_CHAIN, cold_ms, warm_ms);
+    engine_assert_flat_state(alpha, room_id);
+}
+
 static void
 test_the_deepest_event_does_not_end_the_room(void)
 {
@@ -519,6 +569,7 @@ main(int argc, char **argv)
     g_test_add_func("/receive/soft-fail", test_who_was_banned_meanwhile_is_soft_failed);
     g_test_add_func("/receive/behind-soft-failed",
                     test_what_lies_behind_a_soft_failed_event_is_no_end);
+    g_test_add_func("/receive/long-chain", test_a_fork_at_the_end_of_a_long_chain);
     g_test_add_func("/receive/deepest", test_the_deepest_event_does_not_end_the_room);
     g_test_add_func("/receive/foreign-auth", test_auth_events_of_another_room_or_kind_do_not_help);
     g_test_add_func("/receive/ends-bounded", test_the_graphs_ends_are_bounded);
