@@ -492,6 +492,16 @@ default_priorities(Listener serves)
                : "NORMAL:-VERS-ALL:+VERS-TLS1.3:%NO_TICKETS";
 }
 
+/* A stopping front end takes no new connection.  (MHD_quiesce_daemon() races with the workers for
+ * the listening socket's place in their epoll sets, and the loser aborts the process.) */
+static enum MHD_Result
+on_accept(void *data, const struct sockaddr *address, socklen_t length)
+{
+    const HttpListener *listener = data;
+
+    return g_atomic_int_get(&listener->front->stopping) ? MHD_NO : MHD_YES;
+}
+
 static struct MHD_Daemon *
 start_daemon(HttpListener *listener, int fd, const ListenerSettings *settings)
 {
@@ -511,8 +521,8 @@ start_daemon(HttpListener *listener, int fd, const ListenerSettings *settings)
                      (secure ? MHD_USE_TLS : 0);
 
     return MHD_start_daemon(
-        flags, 0, NULL, NULL, on_access, listener, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, listener,
+        flags, 0, on_accept, listener, on_access, listener, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+        NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, listener,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, listener, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, listener, MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_THREAD_POOL_SIZE, MAX(own->http_threads, 2u),
@@ -606,17 +616,6 @@ front_end_new(Server *server, const FrontEndSettings *settings, const Route *con
     return front;
 }
 
-static void
-stop_accepting(FrontEnd *front)
-{
-    for (guint i = 0; i < front->listeners->len; i++) {
-        HttpListener *listener = front->listeners->pdata[i];
-        MHD_socket fd = MHD_quiesce_daemon(listener->daemon);
-        if (fd != MHD_INVALID_SOCKET)
-            close(fd);
-    }
-}
-
 /* End every wait; with @by_force answer 503 to what is still under way, so that nothing stays
  * suspended. */
 static void
@@ -657,7 +656,6 @@ front_end_stop(FrontEnd *front, guint grace_ms)
 {
     if (!g_atomic_int_compare_and_exchange(&front->stopping, 0, 1))
         return;
-    stop_accepting(front);
     wait_for_requests(front, grace_ms, FALSE);
     wait_for_requests(front, STOP_FLUSH_MS, TRUE);
     end_requests(front, TRUE);
