@@ -25,7 +25,7 @@ from harness.processes import ROOT, Failed, end_leftover, free_ports, port_is_fr
 
 VAR = Path(os.environ.get("CHANCERY_DEMO_HOME", ROOT / "var"))
 HOME = VAR / "demo"
-CRL_INTERVAL_S = 600
+CRL_INTERVAL_S = float(os.environ.get("CHANCERY_DEMO_CRL_INTERVAL_S", 600))
 
 
 class Stopped(Exception):
