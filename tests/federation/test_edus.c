@@ -1,17 +1,13 @@
 /* What partners tell beside events: a server speaks for its own users, in rooms that they are in,
  * or not at all. */
-#include "tests/support/house.h"
+#include "tests/support/partner_scene.h"
 
 #include <string.h>
 
 #include "server/client/typing.h"
 
-#define ANNA "@anna:alpha.example"
-#define BERTA "@berta:beta.example"
-
 typedef struct {
-    Houses *houses;
-    House *alpha, *beta;
+    PartnerScene scene;
     char *room_id;   /* both are in */
     char *closed_id; /* Anna alone */
     char *event_id;
@@ -22,25 +18,20 @@ static void
 set_up(Fixture *fixture, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    fixture->houses = houses_new((const char *const[]){"alpha", "beta", NULL});
-    fixture->alpha = houses_get(fixture->houses, "alpha");
-    fixture->beta = houses_get(fixture->houses, "beta");
-    houses_federate(fixture->houses);
-    fixture->room_id = house_make_room(fixture->alpha, ANNA, "public");
-    fixture->closed_id = house_make_room(fixture->alpha, ANNA, "invite");
-    house_join(fixture->beta, fixture->room_id, BERTA, "alpha.example", &error);
+    partner_scene_set_up(&fixture->scene, data);
+    fixture->room_id = partner_scene_room(&fixture->scene);
+    fixture->closed_id = house_make_room(fixture->scene.alpha, ANNA, "invite");
+    fixture->event_id = house_send(fixture->scene.alpha, fixture->room_id, ANNA, "m.room.message",
+                                   NULL, "{\"body\":\"x\"}", &error);
     g_assert_no_error(error);
-    fixture->event_id = house_send(fixture->alpha, fixture->room_id, ANNA, "m.room.message", NULL,
-                                   "{\"body\":\"x\"}", &error);
-    g_assert_no_error(error);
-    g_free(test_database_query(fixture->alpha->database, "INSERT INTO device VALUES ('" ANNA
-                                                         "', 'PHONE', '', 1, 1, '', '')"));
+    g_free(test_database_query(fixture->scene.alpha->database, "INSERT INTO device VALUES ('" ANNA
+                                                               "', 'PHONE', '', 1, 1, '', '')"));
 }
 
 static void
 tear_down(Fixture *fixture, gconstpointer data)
 {
-    houses_free(fixture->houses);
+    partner_scene_tear_down(&fixture->scene, data);
     g_free(fixture->room_id);
     g_free(fixture->closed_id);
     g_free(fixture->event_id);
@@ -54,7 +45,7 @@ say(Fixture *fixture, const char *type, const char *content)
     g_autofree char *target = g_strdup_printf("/_matrix/federation/v1/send/edu%u", fixture->sent++);
     g_autofree char *body = g_strdup_printf(
         "{\"pdus\":[],\"edus\":[{\"edu_type\":\"%s\",\"content\":%s}]}", type, content);
-    house_request(fixture->beta, fixture->alpha, "PUT", target, body, NULL, &error);
+    house_request(fixture->scene.beta, fixture->scene.alpha, "PUT", target, body, NULL, &error);
     g_assert_no_error(error);
 }
 
@@ -62,7 +53,7 @@ static gboolean
 is_typing(Fixture *fixture, const char *room_id, const char *user_id)
 {
     g_autoptr(GString) event = g_string_new(NULL);
-    typing_append(fixture->alpha->server.typing, room_id, event);
+    typing_append(fixture->scene.alpha->server.typing, room_id, event);
     return strstr(event->str, user_id) != NULL;
 }
 
@@ -78,7 +69,7 @@ static void
 shut_out(Fixture *fixture)
 {
     g_autoptr(GError) error = NULL;
-    g_free(house_send(fixture->alpha, fixture->room_id, ANNA, "m.room.server_acl", "",
+    g_free(house_send(fixture->scene.alpha, fixture->room_id, ANNA, "m.room.server_acl", "",
                       "{\"allow\":[\"*\"],\"deny\":[\"beta.*\"]}", &error));
     g_assert_no_error(error);
 }
@@ -124,10 +115,10 @@ test_receipts(Fixture *fixture, gconstpointer data)
     say(fixture, "m.receipt",
         "{\"!x\":7,\"!y\":{\"m.read\":[]},\"!z\":{\"m.read\":{\"@a\":null}}}");
     say_receipt(fixture, fixture->room_id, BERTA);
-    house_await_count(fixture->alpha, "SELECT count(*) FROM receipt WHERE user_id = '" BERTA "'",
-                      1);
-    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM receipt"),
-                    ==, 1);
+    house_await_count(fixture->scene.alpha,
+                      "SELECT count(*) FROM receipt WHERE user_id = '" BERTA "'", 1);
+    g_assert_cmpint(
+        test_database_count(fixture->scene.alpha->database, "SELECT count(*) FROM receipt"), ==, 1);
 }
 
 static void
@@ -146,12 +137,14 @@ test_to_device(Fixture *fixture, gconstpointer data)
     say_to_device(fixture, ANNA, ANNA, "m1"); /* not theirs to say */
     say_to_device(fixture, BERTA, "@gustav:gamma.example", "m2");
     say(fixture, "m.direct_to_device", "{\"sender\":\"" BERTA "\",\"messages\":[]}");
-    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM to_device"),
-                    ==, 0);
+    g_assert_cmpint(
+        test_database_count(fixture->scene.alpha->database, "SELECT count(*) FROM to_device"), ==,
+        0);
     say_to_device(fixture, BERTA, ANNA, "m3");
     say_to_device(fixture, BERTA, ANNA, "m3"); /* again, in another transaction */
-    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM to_device"),
-                    ==, 1);
+    g_assert_cmpint(
+        test_database_count(fixture->scene.alpha->database, "SELECT count(*) FROM to_device"), ==,
+        1);
 }
 
 /* A transaction may hold 16 MiB: how many rooms it makes us look at is not its to choose. */
@@ -168,14 +161,14 @@ test_receipts_are_bounded(Fixture *fixture, gconstpointer data)
                                fixture->room_id, fixture->event_id);
         say(fixture, "m.receipt", content->str);
         if (others == 999)
-            house_await_count(fixture->alpha, "SELECT count(*) FROM receipt", 1);
+            house_await_count(fixture->scene.alpha, "SELECT count(*) FROM receipt", 1);
         /* the lane has come past it */
         g_autoptr(GError) error = NULL;
-        g_free(house_send(fixture->alpha, fixture->closed_id, ANNA, "m.room.message", NULL,
+        g_free(house_send(fixture->scene.alpha, fixture->closed_id, ANNA, "m.room.message", NULL,
                           "{\"body\":\"x\"}", &error));
         g_assert_no_error(error);
         g_assert_cmpint(
-            test_database_count(fixture->alpha->database, "SELECT count(*) FROM receipt"), ==,
+            test_database_count(fixture->scene.alpha->database, "SELECT count(*) FROM receipt"), ==,
             others == 999 ? 1 : 0);
     }
 }
@@ -183,7 +176,7 @@ test_receipts_are_bounded(Fixture *fixture, gconstpointer data)
 static gint64
 inbox(Fixture *fixture)
 {
-    return test_database_count(fixture->alpha->database, "SELECT count(*) FROM to_device");
+    return test_database_count(fixture->scene.alpha->database, "SELECT count(*) FROM to_device");
 }
 
 /* Each user addressed costs a look while nobody else writes, and what is in the inbox comes in one
@@ -235,7 +228,7 @@ test_to_device_is_bounded(Fixture *fixture, gconstpointer data)
     say_typing(fixture, fixture->room_id, name->str);
     say_receipt(fixture, fixture->room_id, name->str);
     g_assert_cmpint(inbox(fixture), ==, 2);
-    g_assert_cmpint(test_database_count(fixture->alpha->database,
+    g_assert_cmpint(test_database_count(fixture->scene.alpha->database,
                                         "SELECT count(*) FROM log WHERE length(user_id) > 255"),
                     ==, 0);
 }
@@ -245,13 +238,13 @@ test_device_lists(Fixture *fixture, gconstpointer data)
 {
     say(fixture, "m.device_list_update",
         "{\"user_id\":\"" ANNA "\",\"device_id\":\"X\",\"stream_id\":1}");
-    g_assert_cmpint(test_database_count(fixture->alpha->database,
+    g_assert_cmpint(test_database_count(fixture->scene.alpha->database,
                                         "SELECT count(*) FROM log WHERE user_id = '" ANNA
                                         "' AND kind = 5"),
                     ==, 0);
     say(fixture, "m.device_list_update",
         "{\"user_id\":\"" BERTA "\",\"device_id\":\"X\",\"stream_id\":1}");
-    g_assert_cmpint(test_database_count(fixture->alpha->database,
+    g_assert_cmpint(test_database_count(fixture->scene.alpha->database,
                                         "SELECT count(*) FROM log WHERE user_id = '" BERTA
                                         "' AND kind = 5"),
                     >, 0);
@@ -271,15 +264,15 @@ queue_alone(LaneBatch *batch, gpointer data, GError **error)
 static void
 test_an_edu_alone_is_told_at_once(Fixture *fixture, gconstpointer data)
 {
-    Server *server = &fixture->alpha->server;
+    Server *server = &fixture->scene.alpha->server;
     g_autoptr(GError) error = NULL;
-    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 0);
-    gint64 before =
-        test_database_count(fixture->beta->database, "SELECT count(*) FROM inbound_transaction");
+    house_await_count(fixture->scene.alpha, "SELECT count(*) FROM delivery_queue", 0);
+    gint64 before = test_database_count(fixture->scene.beta->database,
+                                        "SELECT count(*) FROM inbound_transaction");
     lane_submit_and_wait(server->lane, queue_alone, server->delivery, NULL, &error);
     g_assert_no_error(error);
-    house_await_count(fixture->beta, "SELECT count(*) FROM inbound_transaction", before + 1);
-    house_await_count(fixture->alpha, "SELECT count(*) FROM delivery_queue", 0);
+    house_await_count(fixture->scene.beta, "SELECT count(*) FROM inbound_transaction", before + 1);
+    house_await_count(fixture->scene.alpha, "SELECT count(*) FROM delivery_queue", 0);
 }
 
 static void

@@ -1,71 +1,21 @@
 /* Who is not a partner, and what a partner may not do: each try has its answer and leaves nothing
  * behind. */
-#include "tests/support/house.h"
+#include "tests/support/partner_scene.h"
 
 #include <string.h>
 
 #include "federation/room/pdu_build.h"
 #include "identity/clock.h"
 #include "identity/refusal.h"
-#include "identity/unpadded_base64.h"
 
-#define ANNA "@anna:alpha.example"
-#define BERTA "@berta:beta.example"
-#define GUSTAV "@gustav:gamma.example"
 #define PROFILE "/_matrix/federation/v1/query/profile?user_id=@anna:alpha.example"
 #define SEND "/_matrix/federation/v1/send/x"
 #define NOTHING "{\"origin\":\"beta.example\",\"origin_server_ts\":1,\"pdus\":[]}"
 
-typedef struct {
-    Houses *houses;
-    House *alpha, *beta, *gamma; /* gamma is on nobody's list, though it lists both */
-} Fixture;
-
 static void
-set_up(Fixture *fixture, gconstpointer data)
+test_every_way_in_for_a_stranger(PartnerScene *scene, gconstpointer data)
 {
-    g_autoptr(GError) error = NULL;
-    fixture->houses = houses_new((const char *const[]){"alpha", "beta", "gamma", NULL});
-    fixture->alpha = houses_get(fixture->houses, "alpha");
-    fixture->beta = houses_get(fixture->houses, "beta");
-    fixture->gamma = houses_get(fixture->houses, "gamma");
-    House *const two[] = {fixture->alpha, fixture->beta};
-    for (guint i = 0; i < 2; i++) {
-        cJSON *entries = cJSON_CreateArray();
-        cJSON_AddItemToArray(entries, house_entry(two[1 - i]));
-        house_import(two[i], 1, entries, "officer", &error);
-        g_assert_no_error(error);
-    }
-    cJSON *entries = cJSON_CreateArray();
-    cJSON_AddItemToArray(entries, house_entry(fixture->alpha));
-    cJSON_AddItemToArray(entries, house_entry(fixture->beta));
-    house_import(fixture->gamma, 1, entries, "officer", &error);
-    g_assert_no_error(error);
-    g_free(test_database_query(fixture->alpha->database,
-                               "INSERT INTO account (user_id, created_ms) VALUES ('" ANNA "', 1)"));
-}
-
-static void
-tear_down(Fixture *fixture, gconstpointer data)
-{
-    clock_shift_for_tests(0);
-    houses_free(fixture->houses);
-}
-
-static void
-assert_status(House *to, const RawRequest *raw, const char *method, const char *target,
-              const char *content, guint status)
-{
-    g_autofree char *body = NULL;
-    guint got = house_raw(to, raw, method, target, content, &body);
-    if (got != status)
-        g_error("%s %s: %u instead of %u: %s", method, target, got, status, body);
-}
-
-static void
-test_every_way_in_for_a_stranger(Fixture *fixture, gconstpointer data)
-{
-    House *alpha = fixture->alpha, *beta = fixture->beta, *gamma = fixture->gamma;
+    House *alpha = scene->alpha, *beta = scene->beta, *gamma = scene->gamma;
     const struct {
         RawRequest raw;
         guint get, put;
@@ -92,23 +42,23 @@ test_every_way_in_for_a_stranger(Fixture *fixture, gconstpointer data)
         {{.as = beta, .authorization = "X-Matrix origin=beta.example"}, 401, 401},
     };
     for (gsize i = 0; i < G_N_ELEMENTS(tries); i++) {
-        assert_status(alpha, &tries[i].raw, "GET", PROFILE, NULL, tries[i].get);
-        assert_status(alpha, &tries[i].raw, "PUT", SEND, NOTHING, tries[i].put);
+        house_assert_status(alpha, &tries[i].raw, "GET", PROFILE, NULL, tries[i].get);
+        house_assert_status(alpha, &tries[i].raw, "PUT", SEND, NOTHING, tries[i].put);
     }
     const RawRequest unsigned_one = {.as = beta, .authorization = ""};
-    assert_status(alpha, &unsigned_one, "GET", "/_matrix/key/v2/server", NULL, 200);
-    assert_status(alpha, &unsigned_one, "GET", "/_matrix/federation/v1/nonsense", NULL, 404);
+    house_assert_status(alpha, &unsigned_one, "GET", "/_matrix/key/v2/server", NULL, 200);
+    house_assert_status(alpha, &unsigned_one, "GET", "/_matrix/federation/v1/nonsense", NULL, 404);
     const RawRequest stranger = {.as = gamma, .authorization = ""};
-    assert_status(alpha, &stranger, "GET", "/_matrix/key/v2/server", NULL, 403);
-    assert_status(alpha, &stranger, "GET", "/_matrix/federation/v1/nonsense", NULL, 403);
+    house_assert_status(alpha, &stranger, "GET", "/_matrix/key/v2/server", NULL, 403);
+    house_assert_status(alpha, &stranger, "GET", "/_matrix/federation/v1/nonsense", NULL, 403);
     g_assert_cmpint(
         test_database_count(alpha->database, "SELECT count(*) FROM inbound_transaction"), ==, 1);
 }
 
 static void
-test_bodies_that_are_no_transaction(Fixture *fixture, gconstpointer data)
+test_bodies_that_are_no_transaction(PartnerScene *scene, gconstpointer data)
 {
-    const RawRequest raw = {.as = fixture->beta};
+    const RawRequest raw = {.as = scene->beta};
     g_autoptr(GString) pdus = g_string_new("{\"pdus\":[");
     g_autoptr(GString) edus = g_string_new("{\"pdus\":[],\"edus\":[");
     for (guint i = 0; i < TRANSACTION_PDUS_MAX; i++)
@@ -135,7 +85,7 @@ test_bodies_that_are_no_transaction(Fixture *fixture, gconstpointer data)
     };
     for (gsize i = 0; i < G_N_ELEMENTS(bodies); i++) {
         g_autofree char *target = g_strdup_printf("/_matrix/federation/v1/send/body%u", (guint)i);
-        assert_status(fixture->alpha, &raw, "PUT", target, bodies[i].body, bodies[i].status);
+        house_assert_status(scene->alpha, &raw, "PUT", target, bodies[i].body, bodies[i].status);
     }
     /* never parsed: what was signed does not matter */
     const char *const broken[] = {"[]", "{\"pdus\":[]", "{\"pdus\":[],\"pdus\":[]}",
@@ -144,12 +94,12 @@ test_bodies_that_are_no_transaction(Fixture *fixture, gconstpointer data)
      */
     const char *const odd[] = {"{\"pdus\":[1.5]}", "{\"pdus\":[9007199254740993]}"};
     for (gsize i = 0; i < G_N_ELEMENTS(broken); i++) {
-        const RawRequest signs_other = {.as = fixture->beta, .signed_content = "{}"};
-        assert_status(fixture->alpha, &signs_other, "PUT", SEND, broken[i], 400);
+        const RawRequest signs_other = {.as = scene->beta, .signed_content = "{}"};
+        house_assert_status(scene->alpha, &signs_other, "PUT", SEND, broken[i], 400);
     }
     for (gsize i = 0; i < G_N_ELEMENTS(odd); i++) {
-        const RawRequest signs_other = {.as = fixture->beta, .signed_content = "{}"};
-        assert_status(fixture->alpha, &signs_other, "PUT", SEND, odd[i], 401);
+        const RawRequest signs_other = {.as = scene->beta, .signed_content = "{}"};
+        house_assert_status(scene->alpha, &signs_other, "PUT", SEND, odd[i], 401);
     }
 }
 
@@ -163,9 +113,9 @@ is_fatal_beside_a_bad_list(const char *domain, GLogLevelFlags level, const char 
 }
 
 static void
-test_lists_that_are_not_taken(Fixture *fixture, gconstpointer data)
+test_lists_that_are_not_taken(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha;
+    House *alpha = scene->alpha;
     g_autoptr(GError) error = NULL;
 
     /* signed by somebody who is no federation officer */
@@ -175,7 +125,7 @@ test_lists_that_are_not_taken(Fixture *fixture, gconstpointer data)
 
     /* changed after it was signed */
     cJSON *entries = cJSON_CreateArray();
-    cJSON_AddItemToArray(entries, house_entry(fixture->beta));
+    cJSON_AddItemToArray(entries, house_entry(scene->beta));
     g_autoptr(GBytes) file = house_sign_list(alpha, 2, entries, "officer", &error);
     g_assert_no_error(error);
     g_autoptr(GString) text =
@@ -207,58 +157,58 @@ test_lists_that_are_not_taken(Fixture *fixture, gconstpointer data)
 }
 
 static gboolean
-import_changed_entry(Fixture *fixture, gint64 serial, const char *key, cJSON *value)
+import_changed_entry(PartnerScene *scene, gint64 serial, const char *key, cJSON *value)
 {
     g_autoptr(GError) error = NULL;
     cJSON *entries = cJSON_CreateArray();
-    cJSON *entry = house_entry(fixture->beta);
+    cJSON *entry = house_entry(scene->beta);
     cJSON_ReplaceItemInObjectCaseSensitive(entry, key, value);
     cJSON_AddItemToArray(entries, entry);
-    gboolean good = house_import(fixture->alpha, serial, entries, "officer", &error);
+    gboolean good = house_import(scene->alpha, serial, entries, "officer", &error);
     g_assert_no_error(error);
     return good;
 }
 
 static void
-test_direction_window_and_expiry(Fixture *fixture, gconstpointer data)
+test_direction_window_and_expiry(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha, *beta = fixture->beta;
+    House *alpha = scene->alpha, *beta = scene->beta;
     const RawRequest raw = {.as = beta};
     g_autoptr(GError) error = NULL;
 
-    g_assert_true(import_changed_entry(fixture, 2, "direction", cJSON_CreateString("out")));
-    assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
+    g_assert_true(import_changed_entry(scene, 2, "direction", cJSON_CreateString("out")));
+    house_assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
     house_request(alpha, beta, "GET", "/_matrix/federation/v1/version", NULL, NULL, &error);
     g_assert_no_error(error);
 
-    g_assert_true(import_changed_entry(fixture, 3, "direction", cJSON_CreateString("in")));
-    assert_status(alpha, &raw, "GET", PROFILE, NULL, 200);
+    g_assert_true(import_changed_entry(scene, 3, "direction", cJSON_CreateString("in")));
+    house_assert_status(alpha, &raw, "GET", PROFILE, NULL, 200);
     g_assert_false(
         house_request(alpha, beta, "GET", "/_matrix/federation/v1/version", NULL, NULL, &error));
     g_assert_error(error, REFUSAL, 403);
     g_clear_error(&error);
 
     double now = (double)clock_wall_ms();
-    g_assert_true(import_changed_entry(fixture, 4, "not_before", cJSON_CreateNumber(now + 1e6)));
-    assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
+    g_assert_true(import_changed_entry(scene, 4, "not_before", cJSON_CreateNumber(now + 1e6)));
+    house_assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
     clock_shift_for_tests(1000 * 1000 +
                           1000); /* asked at each request, not when the list was read */
-    assert_status(alpha, &raw, "GET", PROFILE, NULL, 200);
+    house_assert_status(alpha, &raw, "GET", PROFILE, NULL, 200);
     clock_shift_for_tests((gint64)31 * 24 * 3600 * 1000); /* the list itself ends */
-    assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
+    house_assert_status(alpha, &raw, "GET", PROFILE, NULL, 403);
     g_assert_false(
         house_request(alpha, beta, "GET", "/_matrix/federation/v1/version", NULL, NULL, &error));
     g_assert_error(error, REFUSAL, 403);
 }
 
 static void
-test_an_unlisted_name_makes_no_connection(Fixture *fixture, gconstpointer data)
+test_an_unlisted_name_makes_no_connection(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha;
+    House *alpha = scene->alpha;
     g_autoptr(GError) error = NULL;
     g_autofree char *room_id = house_make_room(alpha, ANNA, "invite");
     guint64 before = partner_client_connections(alpha->server.partner_client);
-    g_autofree char *literal = g_strdup(fixture->gamma->address); /* "127.0.0.1:port" as a name */
+    g_autofree char *literal = g_strdup(scene->gamma->address); /* "127.0.0.1:port" as a name */
     g_autofree char *invitee = g_strdup_printf("@spy:%s", literal);
     const char *const names[] = {"gamma.example", "localhost", literal, "[::1]:8448",
                                  "alpha.example"};
@@ -274,8 +224,8 @@ test_an_unlisted_name_makes_no_connection(Fixture *fixture, gconstpointer data)
     g_assert_false(house_invite(alpha, room_id, ANNA, invitee, &error));
     g_assert_error(error, REFUSAL, 403);
     g_clear_error(&error);
-    g_assert_false(house_request(alpha, fixture->gamma, "GET", "/_matrix/federation/v1/version",
-                                 NULL, NULL, &error));
+    g_assert_false(house_request(alpha, scene->gamma, "GET", "/_matrix/federation/v1/version", NULL,
+                                 NULL, &error));
     g_assert_error(error, REFUSAL, 403);
     g_assert_cmpuint(partner_client_connections(alpha->server.partner_client), ==, before);
     g_assert_cmpint(test_database_count(alpha->database,
@@ -284,21 +234,21 @@ test_an_unlisted_name_makes_no_connection(Fixture *fixture, gconstpointer data)
 }
 
 static void
-test_a_wrong_tls_key_gets_no_request(Fixture *fixture, gconstpointer data)
+test_a_wrong_tls_key_gets_no_request(PartnerScene *scene, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(cJSON) gamma = house_entry(fixture->gamma);
+    g_autoptr(cJSON) gamma = house_entry(scene->gamma);
     /* a connection by the right key is open when the list changes: it must not be used again */
-    house_request(fixture->alpha, fixture->beta, "GET", "/_matrix/federation/v1/version", NULL,
-                  NULL, &error);
+    house_request(scene->alpha, scene->beta, "GET", "/_matrix/federation/v1/version", NULL, NULL,
+                  &error);
     g_assert_no_error(error);
-    g_assert_true(import_changed_entry(fixture, 2, "tls_pins",
+    g_assert_true(import_changed_entry(scene, 2, "tls_pins",
                                        cJSON_Duplicate(json_get_array(gamma, "tls_pins"), TRUE)));
     FrontEndCounts counts;
-    g_assert_false(house_request(fixture->alpha, fixture->beta, "GET",
-                                 "/_matrix/federation/v1/version", NULL, NULL, &error));
+    g_assert_false(house_request(scene->alpha, scene->beta, "GET", "/_matrix/federation/v1/version",
+                                 NULL, NULL, &error));
     g_assert_error(error, PARTNER_CLIENT_ERROR, PARTNER_CLIENT_ERROR_UNREACHABLE);
-    front_end_counts(fixture->beta->front, &counts);
+    front_end_counts(scene->beta->front, &counts);
     g_assert_cmpuint(counts.requests, ==, 0);
 }
 
@@ -331,17 +281,17 @@ member_event(House *house, const char *room_id, const char *sender, const char *
 }
 
 static void
-assert_put(Fixture *fixture, const char *format, const char *room_id, const Pdu *pdu,
+assert_put(PartnerScene *scene, const char *format, const char *room_id, const Pdu *pdu,
            const char *event_id, const char *around, guint status)
 {
-    const RawRequest raw = {.as = fixture->beta};
+    const RawRequest raw = {.as = scene->beta};
     g_autofree char *text = house_pdu_text(pdu);
     g_autofree char *body =
         around != NULL ? g_strdup_printf("{\"room_version\":\"12\",\"event\":%s,%s}", text, around)
                        : g_strdup(text);
     g_autofree char *target =
         partner_client_target(format, room_id, event_id != NULL ? event_id : pdu->event_id);
-    assert_status(fixture->alpha, &raw, "PUT", target, body, status);
+    house_assert_status(scene->alpha, &raw, "PUT", target, body, status);
 }
 
 #define SEND_JOIN "/_matrix/federation/v2/send_join/%s/%s"
@@ -349,11 +299,11 @@ assert_put(Fixture *fixture, const char *format, const char *room_id, const Pdu 
 #define INVITE "/_matrix/federation/v2/invite/%s/%s"
 
 static void
-test_crooked_joins_and_leaves(Fixture *fixture, gconstpointer data)
+test_crooked_joins_and_leaves(PartnerScene *scene, gconstpointer data)
 {
-    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "public");
-    g_autofree char *other_id = house_make_room(fixture->alpha, ANNA, "public");
-    House *beta = fixture->beta;
+    g_autofree char *room_id = house_make_room(scene->alpha, ANNA, "public");
+    g_autofree char *other_id = house_make_room(scene->alpha, ANNA, "public");
+    House *beta = scene->beta;
     const RawRequest raw = {.as = beta};
     const struct {
         const char *format, *path_room, *sender, *target, *membership, *event_id;
@@ -376,14 +326,14 @@ test_crooked_joins_and_leaves(Fixture *fixture, gconstpointer data)
     for (gsize i = 0; i < G_N_ELEMENTS(tries); i++) {
         g_autoptr(Pdu) pdu =
             member_event(beta, room_id, tries[i].sender, tries[i].target, tries[i].membership);
-        assert_put(fixture, tries[i].format, tries[i].path_room, pdu, tries[i].event_id, NULL,
+        assert_put(scene, tries[i].format, tries[i].path_room, pdu, tries[i].event_id, NULL,
                    tries[i].status);
     }
     /* signed by another server than the sender's */
-    g_autoptr(Pdu) forged = member_event(fixture->gamma, room_id, BERTA, BERTA, "join");
-    assert_put(fixture, SEND_JOIN, room_id, forged, NULL, NULL, 403);
-    g_autoptr(Pdu) forged_leave = member_event(fixture->gamma, room_id, BERTA, BERTA, "leave");
-    assert_put(fixture, SEND_LEAVE, room_id, forged_leave, NULL, NULL, 403);
+    g_autoptr(Pdu) forged = member_event(scene->gamma, room_id, BERTA, BERTA, "join");
+    assert_put(scene, SEND_JOIN, room_id, forged, NULL, NULL, 403);
+    g_autoptr(Pdu) forged_leave = member_event(scene->gamma, room_id, BERTA, BERTA, "leave");
+    assert_put(scene, SEND_LEAVE, room_id, forged_leave, NULL, NULL, 403);
 
     g_autofree char *for_gustav =
         partner_client_target("/_matrix/federation/v1/make_join/%s/%s?ver=12", room_id, GUSTAV);
@@ -391,11 +341,11 @@ test_crooked_joins_and_leaves(Fixture *fixture, gconstpointer data)
         partner_client_target("/_matrix/federation/v1/make_join/%s/%s?ver=11", room_id, BERTA);
     g_autofree char *no_room = partner_client_target(
         "/_matrix/federation/v1/make_join/%s/%s?ver=12", "!nowhere:alpha.example", BERTA);
-    assert_status(fixture->alpha, &raw, "GET", for_gustav, NULL, 403);
-    assert_status(fixture->alpha, &raw, "GET", wrong_version, NULL, 400);
-    assert_status(fixture->alpha, &raw, "GET", no_room, NULL, 404);
+    house_assert_status(scene->alpha, &raw, "GET", for_gustav, NULL, 403);
+    house_assert_status(scene->alpha, &raw, "GET", wrong_version, NULL, 400);
+    house_assert_status(scene->alpha, &raw, "GET", no_room, NULL, 404);
     g_assert_cmpint(
-        test_database_count(fixture->alpha->database,
+        test_database_count(scene->alpha->database,
                             "SELECT count(*) FROM event WHERE sender NOT LIKE '%:alpha.example'"),
         ==, 0);
 }
@@ -404,11 +354,11 @@ test_crooked_joins_and_leaves(Fixture *fixture, gconstpointer data)
 #define MAKE_KNOCK "/_matrix/federation/v1/make_knock/%s/%s?ver=12"
 
 static void
-test_crooked_knocks(Fixture *fixture, gconstpointer data)
+test_crooked_knocks(PartnerScene *scene, gconstpointer data)
 {
-    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "knock");
-    g_autofree char *closed_id = house_make_room(fixture->alpha, ANNA, "invite");
-    House *beta = fixture->beta;
+    g_autofree char *room_id = house_make_room(scene->alpha, ANNA, "knock");
+    g_autofree char *closed_id = house_make_room(scene->alpha, ANNA, "invite");
+    House *beta = scene->beta;
     const RawRequest raw = {.as = beta};
     const struct {
         const char *path_room, *sender, *target, *membership;
@@ -444,21 +394,21 @@ test_crooked_knocks(Fixture *fixture, gconstpointer data)
     for (gsize i = 0; i < G_N_ELEMENTS(tries); i++) {
         g_autoptr(Pdu) pdu =
             member_event(beta, room_id, tries[i].sender, tries[i].target, tries[i].membership);
-        assert_put(fixture, SEND_KNOCK, tries[i].path_room, pdu, NULL, NULL, tries[i].status);
+        assert_put(scene, SEND_KNOCK, tries[i].path_room, pdu, NULL, NULL, tries[i].status);
     }
-    g_autoptr(Pdu) forged = member_event(fixture->gamma, room_id, BERTA, BERTA, "knock");
-    assert_put(fixture, SEND_KNOCK, room_id, forged, NULL, NULL, 403);
+    g_autoptr(Pdu) forged = member_event(scene->gamma, room_id, BERTA, BERTA, "knock");
+    assert_put(scene, SEND_KNOCK, room_id, forged, NULL, NULL, 403);
     for (gsize i = 0; i < G_N_ELEMENTS(questions); i++) {
         g_autofree char *target =
             partner_client_target(questions[i].format, questions[i].room_id, questions[i].user_id);
         g_autofree char *body = NULL;
-        guint status = house_raw(fixture->alpha, &raw, "GET", target, NULL, &body);
+        guint status = house_raw(scene->alpha, &raw, "GET", target, NULL, &body);
 
         g_assert_cmpuint(status, ==, questions[i].status);
         g_assert_nonnull(strstr(body, questions[i].errcode));
     }
     g_assert_cmpint(
-        test_database_count(fixture->alpha->database,
+        test_database_count(scene->alpha->database,
                             "SELECT count(*) FROM event WHERE sender NOT LIKE '%:alpha.example'"),
         ==, 0);
 }
@@ -466,13 +416,13 @@ test_crooked_knocks(Fixture *fixture, gconstpointer data)
 /* Three ways not to be let in, told apart: another server may know, another may have the power,
  * nobody will. */
 static void
-test_joins_by_membership_refused_apart(Fixture *fixture, gconstpointer data)
+test_joins_by_membership_refused_apart(PartnerScene *scene, gconstpointer data)
 {
-    g_autofree char *hall_id = house_make_room(fixture->alpha, ANNA, "public");
-    g_autofree char *room_id = house_make_room(fixture->alpha, ANNA, "restricted");
+    g_autofree char *hall_id = house_make_room(scene->alpha, ANNA, "public");
+    g_autofree char *room_id = house_make_room(scene->alpha, ANNA, "restricted");
     g_autofree char *target =
         partner_client_target("/_matrix/federation/v1/make_join/%s/%s?ver=12", room_id, BERTA);
-    const RawRequest raw = {.as = fixture->beta};
+    const RawRequest raw = {.as = scene->beta};
     const struct {
         const char *allow;
         guint status;
@@ -489,25 +439,25 @@ test_joins_by_membership_refused_apart(Fixture *fixture, gconstpointer data)
             "\"room_id\":\"%s\"}]}",
             rules[i].allow);
         g_autofree char *event_id =
-            house_send(fixture->alpha, room_id, ANNA, "m.room.join_rules", "", content, &error);
+            house_send(scene->alpha, room_id, ANNA, "m.room.join_rules", "", content, &error);
         g_autofree char *body = NULL;
 
         g_assert_no_error(error);
-        g_assert_cmpuint(house_raw(fixture->alpha, &raw, "GET", target, NULL, &body), ==,
+        g_assert_cmpuint(house_raw(scene->alpha, &raw, "GET", target, NULL, &body), ==,
                          rules[i].status);
         g_assert_nonnull(strstr(body, rules[i].errcode));
     }
 }
 
 static void
-test_crooked_invites_are_not_cosigned(Fixture *fixture, gconstpointer data)
+test_crooked_invites_are_not_cosigned(PartnerScene *scene, gconstpointer data)
 {
-    g_autofree char *room_id = house_make_room(fixture->beta, BERTA, "invite");
+    g_autofree char *room_id = house_make_room(scene->beta, BERTA, "invite");
     g_autofree char *create = test_database_query(
-        fixture->beta->database,
+        scene->beta->database,
         "SELECT convert_from(json, 'UTF8') FROM event WHERE type = 'm.room.create'");
     g_autofree char *state = g_strdup_printf("\"invite_room_state\":[%s]", create);
-    House *beta = fixture->beta;
+    House *beta = scene->beta;
     const struct {
         const char *sender, *target, *membership, *around;
         guint status;
@@ -530,25 +480,22 @@ test_crooked_invites_are_not_cosigned(Fixture *fixture, gconstpointer data)
             member_event(beta, room_id, tries[i].sender, tries[i].target, tries[i].membership);
         if (tries[i].status == 200) /* nothing of the others was kept */
             g_assert_cmpint(
-                test_database_count(fixture->alpha->database, "SELECT count(*) FROM invite"), ==,
-                0);
-        assert_put(fixture, INVITE, room_id, pdu, NULL, tries[i].around, tries[i].status);
+                test_database_count(scene->alpha->database, "SELECT count(*) FROM invite"), ==, 0);
+        assert_put(scene, INVITE, room_id, pdu, NULL, tries[i].around, tries[i].status);
     }
-    g_autoptr(Pdu) forged = member_event(fixture->gamma, room_id, BERTA, ANNA, "invite");
-    assert_put(fixture, INVITE, room_id, forged, NULL, state, 400);
+    g_autoptr(Pdu) forged = member_event(scene->gamma, room_id, BERTA, ANNA, "invite");
+    assert_put(scene, INVITE, room_id, forged, NULL, state, 400);
 }
 
 static void
-test_only_rooms_that_one_is_in_are_read(Fixture *fixture, gconstpointer data)
+test_only_rooms_that_one_is_in_are_read(PartnerScene *scene, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *open_id = house_make_room(fixture->alpha, ANNA, "public");
-    g_autofree char *closed_id = house_make_room(fixture->alpha, ANNA, "invite");
-    house_join(fixture->beta, open_id, BERTA, "alpha.example", &error);
-    g_assert_no_error(error);
-    g_autofree char *open_event = house_send(fixture->alpha, open_id, ANNA, "m.room.message", NULL,
+    g_autofree char *open_id = partner_scene_room(scene);
+    g_autofree char *closed_id = house_make_room(scene->alpha, ANNA, "invite");
+    g_autofree char *open_event = house_send(scene->alpha, open_id, ANNA, "m.room.message", NULL,
                                              "{\"body\":\"open\"}", &error);
-    g_autofree char *closed_event = house_send(fixture->alpha, closed_id, ANNA, "m.room.message",
+    g_autofree char *closed_event = house_send(scene->alpha, closed_id, ANNA, "m.room.message",
                                                NULL, "{\"body\":\"secret\"}", &error);
     g_assert_no_error(error);
     static const char *const by_event[] = {
@@ -557,111 +504,103 @@ test_only_rooms_that_one_is_in_are_read(Fixture *fixture, gconstpointer data)
         "/_matrix/federation/v1/event_auth/%s/%s",
         "/_matrix/federation/v1/backfill/%s?limit=10&v=%s",
     };
-    const RawRequest raw = {.as = fixture->beta};
+    const RawRequest raw = {.as = scene->beta};
     for (gsize i = 0; i < G_N_ELEMENTS(by_event); i++) {
         g_autofree char *allowed = partner_client_target(by_event[i], open_id, open_event);
         g_autofree char *closed = partner_client_target(by_event[i], closed_id, closed_event);
         g_autofree char *smuggled = partner_client_target(by_event[i], open_id, closed_event);
         g_autofree char *body = NULL;
-        assert_status(fixture->alpha, &raw, "GET", allowed, NULL, 200);
-        assert_status(fixture->alpha, &raw, "GET", closed, NULL, 403);
-        guint status = house_raw(fixture->alpha, &raw, "GET", smuggled, NULL, &body);
+        house_assert_status(scene->alpha, &raw, "GET", allowed, NULL, 200);
+        house_assert_status(scene->alpha, &raw, "GET", closed, NULL, 403);
+        guint status = house_raw(scene->alpha, &raw, "GET", smuggled, NULL, &body);
         g_assert_true(status == 404 || (status == 200 && strstr(body, "secret") == NULL));
     }
     g_autofree char *one = partner_client_target("/_matrix/federation/v1/event/%s", closed_event);
     g_autofree char *seen = partner_client_target("/_matrix/federation/v1/event/%s", open_event);
-    assert_status(fixture->alpha, &raw, "GET", one, NULL, 403);
-    assert_status(fixture->alpha, &raw, "GET", seen, NULL, 200);
+    house_assert_status(scene->alpha, &raw, "GET", one, NULL, 403);
+    house_assert_status(scene->alpha, &raw, "GET", seen, NULL, 200);
     g_autofree char *missing =
         partner_client_target("/_matrix/federation/v1/get_missing_events/%s", closed_id);
     g_autofree char *question = g_strdup_printf(
         "{\"earliest_events\":[],\"latest_events\":[\"%s\"],\"limit\":1000000}", closed_event);
-    assert_status(fixture->alpha, &raw, "POST", missing, question, 403);
+    house_assert_status(scene->alpha, &raw, "POST", missing, question, 403);
 }
 
 /* ---- events that a partner has kept for later ---- */
 
 /* What alpha answers when beta hands @pdu in by @format. */
 static guint
-hand_in(Fixture *fixture, const char *format, const Pdu *pdu, char **ret_body)
+hand_in(PartnerScene *scene, const char *format, const Pdu *pdu, char **ret_body)
 {
-    const RawRequest raw = {.as = fixture->beta};
+    const RawRequest raw = {.as = scene->beta};
     g_autofree char *text = house_pdu_text(pdu);
     g_autofree char *target = partner_client_target(format, pdu->room_id, pdu->event_id);
-    return house_raw(fixture->alpha, &raw, "PUT", target, text, ret_body);
-}
-
-static void
-act(House *house, const char *room_id, const char *type, const char *state_key, const char *content)
-{
-    g_autoptr(GError) error = NULL;
-    g_free(house_send(house, room_id, ANNA, type, state_key, content, &error));
-    g_assert_no_error(error);
+    return house_raw(scene->alpha, &raw, "PUT", target, text, ret_body);
 }
 
 /* Who is banned gets the room by no event of theirs that is here already: brought in past the door,
  * or good when it came. */
 static void
-test_an_event_of_before_opens_nothing(Fixture *fixture, gconstpointer data)
+test_an_event_of_before_opens_nothing(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha;
+    House *alpha = scene->alpha;
     g_autofree char *hall_id = house_make_room(alpha, ANNA, "public");
     g_autofree char *porch_id = house_make_room(alpha, ANNA, "knock");
     const char *const ban = "{\"membership\":\"ban\"}";
 
     /* A join made while the room was open; after the ban it comes as an event like others. */
-    g_autoptr(Pdu) join = house_prepare(fixture->beta, alpha, hall_id, BERTA, "join", NULL);
-    act(alpha, hall_id, "m.room.member", BERTA, ban);
-    const RawRequest raw = {.as = fixture->beta};
+    g_autoptr(Pdu) join = house_prepare(scene->beta, alpha, hall_id, BERTA, "join", NULL);
+    house_act(alpha, hall_id, ANNA, "m.room.member", BERTA, ban);
+    const RawRequest raw = {.as = scene->beta};
     g_autofree char *text = house_pdu_text(join);
     g_autofree char *transaction = g_strdup_printf("{\"pdus\":[%s]}", text);
-    assert_status(alpha, &raw, "PUT", "/_matrix/federation/v1/send/late", transaction, 200);
+    house_assert_status(alpha, &raw, "PUT", "/_matrix/federation/v1/send/late", transaction, 200);
     g_assert_cmpint(test_database_count(alpha->database,
                                         "SELECT count(*) FROM event WHERE type = "
                                         "'m.room.member' AND sender = '" BERTA "' AND status <> 0"),
                     ==, 1);
     g_autofree char *first = NULL;
-    g_assert_cmpuint(hand_in(fixture, SEND_JOIN, join, &first), ==, 403);
+    g_assert_cmpuint(hand_in(scene, SEND_JOIN, join, &first), ==, 403);
     g_assert_null(strstr(first, "auth_chain"));
 
     /* A knock that was good when it came. */
-    g_autoptr(Pdu) knock = house_prepare(fixture->beta, alpha, porch_id, BERTA, "knock", NULL);
+    g_autoptr(Pdu) knock = house_prepare(scene->beta, alpha, porch_id, BERTA, "knock", NULL);
     g_autofree char *second = NULL;
-    g_assert_cmpuint(hand_in(fixture, SEND_KNOCK, knock, &second), ==, 200);
+    g_assert_cmpuint(hand_in(scene, SEND_KNOCK, knock, &second), ==, 200);
     g_autofree char *again = NULL; /* the answer may have been lost */
-    g_assert_cmpuint(hand_in(fixture, SEND_KNOCK, knock, &again), ==, 200);
-    act(alpha, porch_id, "m.room.member", BERTA, ban);
-    act(alpha, porch_id, "m.room.name", "", "{\"name\":\"swordfish\"}");
+    g_assert_cmpuint(hand_in(scene, SEND_KNOCK, knock, &again), ==, 200);
+    house_act(alpha, porch_id, ANNA, "m.room.member", BERTA, ban);
+    house_act(alpha, porch_id, ANNA, "m.room.name", "", "{\"name\":\"swordfish\"}");
     g_autofree char *third = NULL;
-    g_assert_cmpuint(hand_in(fixture, SEND_KNOCK, knock, &third), ==, 403);
+    g_assert_cmpuint(hand_in(scene, SEND_KNOCK, knock, &third), ==, 403);
     g_assert_null(strstr(third, "swordfish"));
 
     /* A join that was good when it came. */
     g_autofree char *open_id = house_make_room(alpha, ANNA, "public");
-    g_autoptr(Pdu) good = house_prepare(fixture->beta, alpha, open_id, BERTA, "join", NULL);
+    g_autoptr(Pdu) good = house_prepare(scene->beta, alpha, open_id, BERTA, "join", NULL);
     g_autofree char *fourth = NULL;
-    g_assert_cmpuint(hand_in(fixture, SEND_JOIN, good, &fourth), ==, 200);
+    g_assert_cmpuint(hand_in(scene, SEND_JOIN, good, &fourth), ==, 200);
     g_assert_nonnull(strstr(fourth, "auth_chain"));
     g_autofree char *fifth = NULL;
-    g_assert_cmpuint(hand_in(fixture, SEND_JOIN, good, &fifth), ==, 200);
-    act(alpha, open_id, "m.room.member", BERTA, ban);
+    g_assert_cmpuint(hand_in(scene, SEND_JOIN, good, &fifth), ==, 200);
+    house_act(alpha, open_id, ANNA, "m.room.member", BERTA, ban);
     g_autofree char *sixth = NULL;
-    g_assert_cmpuint(hand_in(fixture, SEND_JOIN, good, &sixth), ==, 403);
+    g_assert_cmpuint(hand_in(scene, SEND_JOIN, good, &sixth), ==, 403);
 }
 
 /* A server that the ACL of a room keeps out does nothing there by any of its doors. */
 static void
-test_who_the_acl_keeps_out(Fixture *fixture, gconstpointer data)
+test_who_the_acl_keeps_out(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha;
-    const RawRequest raw = {.as = fixture->beta};
+    House *alpha = scene->alpha;
+    const RawRequest raw = {.as = scene->beta};
     g_autofree char *room_id = house_make_room(alpha, ANNA, "public");
     g_autofree char *event_id = test_database_query(
         alpha->database, "SELECT event_id FROM event WHERE type = 'm.room.create'");
-    g_autoptr(Pdu) join = house_prepare(fixture->beta, alpha, room_id, BERTA, "join", NULL);
-    g_autoptr(Pdu) invite = member_event(fixture->beta, room_id, BERTA, ANNA, "invite");
-    g_autoptr(Pdu) leave = member_event(fixture->beta, room_id, BERTA, BERTA, "leave");
-    g_autoptr(Pdu) knock = member_event(fixture->beta, room_id, BERTA, BERTA, "knock");
+    g_autoptr(Pdu) join = house_prepare(scene->beta, alpha, room_id, BERTA, "join", NULL);
+    g_autoptr(Pdu) invite = member_event(scene->beta, room_id, BERTA, ANNA, "invite");
+    g_autoptr(Pdu) leave = member_event(scene->beta, room_id, BERTA, BERTA, "leave");
+    g_autoptr(Pdu) knock = member_event(scene->beta, room_id, BERTA, BERTA, "knock");
     g_autofree char *create = test_database_query(
         alpha->database,
         "SELECT convert_from(json, 'UTF8') FROM event WHERE type = 'm.room.create'");
@@ -678,24 +617,25 @@ test_who_the_acl_keeps_out(Fixture *fixture, gconstpointer data)
         "/_matrix/federation/v1/backfill/%s?limit=10&v=%s",
     };
 
-    act(alpha, room_id, "m.room.server_acl", "", "{\"allow\":[\"*\"],\"deny\":[\"BETA.*\"]}");
+    house_act(alpha, room_id, ANNA, "m.room.server_acl", "",
+              "{\"allow\":[\"*\"],\"deny\":[\"BETA.*\"]}");
     for (gsize i = 0; i < G_N_ELEMENTS(questions); i++) {
         g_autofree char *target = partner_client_target(questions[i], room_id);
-        assert_status(alpha, &raw, "GET", target, NULL, 403);
+        house_assert_status(alpha, &raw, "GET", target, NULL, 403);
     }
     for (gsize i = 0; i < G_N_ELEMENTS(readings); i++) {
         g_autofree char *target = partner_client_target(readings[i], room_id, event_id);
-        assert_status(alpha, &raw, "GET", target, NULL, 403);
+        house_assert_status(alpha, &raw, "GET", target, NULL, 403);
     }
     g_autofree char *missing =
         partner_client_target("/_matrix/federation/v1/get_missing_events/%s", room_id);
     g_autofree char *question =
         g_strdup_printf("{\"earliest_events\":[],\"latest_events\":[\"%s\"]}", event_id);
-    assert_status(alpha, &raw, "POST", missing, question, 403);
-    assert_put(fixture, SEND_JOIN, room_id, join, NULL, NULL, 403);
-    assert_put(fixture, SEND_LEAVE, room_id, leave, NULL, NULL, 403);
-    assert_put(fixture, SEND_KNOCK, room_id, knock, NULL, NULL, 403);
-    assert_put(fixture, INVITE, room_id, invite, NULL, around, 403);
+    house_assert_status(alpha, &raw, "POST", missing, question, 403);
+    assert_put(scene, SEND_JOIN, room_id, join, NULL, NULL, 403);
+    assert_put(scene, SEND_LEAVE, room_id, leave, NULL, NULL, 403);
+    assert_put(scene, SEND_KNOCK, room_id, knock, NULL, NULL, 403);
+    assert_put(scene, INVITE, room_id, invite, NULL, around, 403);
     g_assert_cmpint(
         test_database_count(alpha->database,
                             "SELECT count(*) FROM event WHERE sender NOT LIKE '%:alpha.example'"),
@@ -705,15 +645,15 @@ test_who_the_acl_keeps_out(Fixture *fixture, gconstpointer data)
 /* A user's invites all come in one sync: neither their number nor what they show is the partner's
  * to choose. */
 static void
-test_invites_are_bounded(Fixture *fixture, gconstpointer data)
+test_invites_are_bounded(PartnerScene *scene, gconstpointer data)
 {
-    g_autofree char *room_id = house_make_room(fixture->beta, BERTA, "invite");
+    g_autofree char *room_id = house_make_room(scene->beta, BERTA, "invite");
     g_autofree char *create = test_database_query(
-        fixture->beta->database,
+        scene->beta->database,
         "SELECT convert_from(json, 'UTF8') FROM event WHERE type = 'm.room.create'");
-    g_autoptr(Pdu) invite = member_event(fixture->beta, room_id, BERTA, ANNA, "invite");
+    g_autoptr(Pdu) invite = member_event(scene->beta, room_id, BERTA, ANNA, "invite");
     g_autofree char *small = g_strdup_printf("\"invite_room_state\":[%s]", create);
-    PduSigner signer = pdu_signer(fixture->beta->server.name, fixture->beta->server.key);
+    PduSigner signer = pdu_signer(scene->beta->server.name, scene->beta->server.key);
     g_autoptr(GString) large = g_string_new("\"invite_room_state\":[");
     g_string_append(large, create);
     for (guint i = 0; i < 3; i++) { /* 3 times 50,000 bytes: more than 128 KiB */
@@ -741,53 +681,33 @@ test_invites_are_bounded(Fixture *fixture, gconstpointer data)
                             (gssize)g_bytes_get_size(pdu->bytes));
     }
     g_string_append_c(large, ']');
-    assert_put(fixture, INVITE, room_id, invite, NULL, large->str, 413);
-    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM invite"),
-                    ==, 0);
+    assert_put(scene, INVITE, room_id, invite, NULL, large->str, 413);
+    g_assert_cmpint(test_database_count(scene->alpha->database, "SELECT count(*) FROM invite"), ==,
+                    0);
 
     g_free(test_database_query(
-        fixture->alpha->database,
+        scene->alpha->database,
         "INSERT INTO invite (user_id, room_id, room_version, event_id, sender, json, room_state)"
         " SELECT '" ANNA "', '!old' || n || ':beta.example', '11', '$x', '" BERTA "', '{}', '[]'"
         " FROM generate_series(1, 300) n"));
-    assert_put(fixture, INVITE, room_id, invite, NULL, small, 403);
-    g_free(test_database_query(fixture->alpha->database,
+    assert_put(scene, INVITE, room_id, invite, NULL, small, 403);
+    g_free(test_database_query(scene->alpha->database,
                                "DELETE FROM invite WHERE room_id = '!old7:beta.example'"));
-    assert_put(fixture, INVITE, room_id, invite, NULL, small, 200);
+    assert_put(scene, INVITE, room_id, invite, NULL, small, 200);
     /* One that waits already may be renewed. */
-    g_autoptr(Pdu) renewed = member_event(fixture->beta, room_id, BERTA, ANNA, "invite");
-    assert_put(fixture, INVITE, room_id, renewed, NULL, small, 200);
-    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM invite"),
-                    ==, 300);
-}
-
-/* What alpha says of @pdu in a transaction of beta's: NULL when it took it. */
-static char *
-verdict_on(Fixture *fixture, const Pdu *pdu)
-{
-    static guint sent;
-    const RawRequest raw = {.as = fixture->beta};
-    g_autofree char *text = house_pdu_text(pdu);
-    g_autofree char *body = g_strdup_printf("{\"pdus\":[%s]}", text);
-    g_autofree char *target = g_strdup_printf("/_matrix/federation/v1/send/verdict%u", sent++);
-    g_autofree char *answer = NULL;
-    g_assert_cmpuint(house_raw(fixture->alpha, &raw, "PUT", target, body, &answer), ==, 200);
-    g_autoptr(cJSON) json = json_parse(answer, strlen(answer), &json_limits_response, NULL);
-    const cJSON *verdict = json_get_object(json_get_object(json, "pdus"), pdu->event_id);
-    g_assert_nonnull(verdict);
-    return g_strdup(json_get_string(verdict, "error"));
+    g_autoptr(Pdu) renewed = member_event(scene->beta, room_id, BERTA, ANNA, "invite");
+    assert_put(scene, INVITE, room_id, renewed, NULL, small, 200);
+    g_assert_cmpint(test_database_count(scene->alpha->database, "SELECT count(*) FROM invite"), ==,
+                    300);
 }
 
 /* Each event is what the server of its sender signed, whoever brings it, and nothing comes past the
  * room's ACL. */
 static void
-test_events_in_another_name(Fixture *fixture, gconstpointer data)
+test_events_in_another_name(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha, *beta = fixture->beta;
-    g_autoptr(GError) error = NULL;
-    g_autofree char *room_id = house_make_room(alpha, ANNA, "public");
-    house_join(beta, room_id, BERTA, "alpha.example", &error);
-    g_assert_no_error(error);
+    House *alpha = scene->alpha, *beta = scene->beta;
+    g_autofree char *room_id = partner_scene_room(scene);
     const HouseEvent events[] = {
         {.sender = ANNA, .content = "{\"body\":\"in Anna's name\"}"},
         {.sender = GUSTAV, .content = "{\"body\":\"in a stranger's name\"}"},
@@ -809,17 +729,18 @@ test_events_in_another_name(Fixture *fixture, gconstpointer data)
     };
     for (gsize i = 0; i < G_N_ELEMENTS(events); i++) {
         g_autoptr(Pdu) pdu = house_prepare(beta, alpha, room_id, BERTA, "leave", &events[i]);
-        g_autofree char *problem = verdict_on(fixture, pdu);
+        g_autofree char *problem = house_verdict(beta, alpha, pdu);
         g_assert_nonnull(problem);
         g_assert_cmpint(house_count_event(alpha, pdu->event_id), ==, 0);
     }
     const HouseEvent honest = {.content = "{\"body\":\"mine\"}"};
     g_autoptr(Pdu) good = house_prepare(beta, alpha, room_id, BERTA, "leave", &honest);
-    g_assert_null(verdict_on(fixture, good));
+    g_assert_null(house_verdict(beta, alpha, good));
     g_assert_cmpint(house_count_event(alpha, good->event_id), ==, 1);
     g_autoptr(Pdu) late = house_prepare(beta, alpha, room_id, BERTA, "leave", &honest);
-    act(alpha, room_id, "m.room.server_acl", "", "{\"allow\":[\"*\"],\"deny\":[\"Beta.Example\"]}");
-    g_autofree char *kept_out = verdict_on(fixture, late);
+    house_act(alpha, room_id, ANNA, "m.room.server_acl", "",
+              "{\"allow\":[\"*\"],\"deny\":[\"Beta.Example\"]}");
+    g_autofree char *kept_out = house_verdict(beta, alpha, late);
     g_assert_nonnull(kept_out);
     g_assert_nonnull(strstr(kept_out, "ACL"));
     g_assert_cmpint(house_count_event(alpha, late->event_id), ==, 0);
@@ -832,23 +753,24 @@ test_events_in_another_name(Fixture *fixture, gconstpointer data)
 /* Where history begins with the join, a server gets what came before without its content, and a few
  * events at a time, whatever it asks for. */
 static void
-test_what_came_before_the_join(Fixture *fixture, gconstpointer data)
+test_what_came_before_the_join(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha;
-    const RawRequest raw = {.as = fixture->beta};
+    House *alpha = scene->alpha;
+    const RawRequest raw = {.as = scene->beta};
     g_autoptr(GError) error = NULL;
     g_autofree char *room_id = house_make_room(alpha, ANNA, "public");
     g_autofree char *secret = NULL;
     g_autofree char *last = NULL;
 
-    act(alpha, room_id, "m.room.history_visibility", "", "{\"history_visibility\":\"joined\"}");
+    house_act(alpha, room_id, ANNA, "m.room.history_visibility", "",
+              "{\"history_visibility\":\"joined\"}");
     for (guint i = 0; i < 30; i++) {
         g_free(secret);
         secret = house_send(alpha, room_id, ANNA, "m.room.message", NULL,
                             "{\"body\":\"swordfish\"}", &error);
         g_assert_no_error(error);
     }
-    house_join(fixture->beta, room_id, BERTA, "alpha.example", &error);
+    house_join(scene->beta, room_id, BERTA, "alpha.example", &error);
     g_assert_no_error(error);
     last =
         house_send(alpha, room_id, ANNA, "m.room.message", NULL, "{\"body\":\"welcome\"}", &error);
@@ -863,8 +785,8 @@ test_what_came_before_the_join(Fixture *fixture, gconstpointer data)
         "{\"earliest_events\":[],\"latest_events\":[\"%s\"],\"limit\":9007199254740991,"
         "\"min_depth\":-9007199254740991}",
         last);
-    assert_status(alpha, &raw, "GET", one, NULL, 404);
-    assert_status(alpha, &raw, "GET", seen, NULL, 200);
+    house_assert_status(alpha, &raw, "GET", one, NULL, 404);
+    house_assert_status(alpha, &raw, "GET", seen, NULL, 200);
     g_autofree char *page = NULL;
     g_autofree char *found = NULL;
     g_assert_cmpuint(house_raw(alpha, &raw, "GET", back, NULL, &page), ==, 200);
@@ -879,13 +801,13 @@ test_what_came_before_the_join(Fixture *fixture, gconstpointer data)
 
 /* A server answers for the keys of its own users alone. */
 static void
-test_keys_of_others(Fixture *fixture, gconstpointer data)
+test_keys_of_others(PartnerScene *scene, gconstpointer data)
 {
-    const RawRequest raw = {.as = fixture->beta};
+    const RawRequest raw = {.as = scene->beta};
     static const char *const others[] = {BERTA, GUSTAV, "anna", "@anna", "@anna:alpha.example.org"};
 
-    assert_status(fixture->alpha, &raw, "GET", "/_matrix/federation/v1/user/devices/" ANNA, NULL,
-                  200);
+    house_assert_status(scene->alpha, &raw, "GET", "/_matrix/federation/v1/user/devices/" ANNA,
+                        NULL, 200);
     for (gsize i = 0; i < G_N_ELEMENTS(others); i++) {
         g_autofree char *devices =
             partner_client_target("/_matrix/federation/v1/user/devices/%s", others[i]);
@@ -893,13 +815,13 @@ test_keys_of_others(Fixture *fixture, gconstpointer data)
         g_autofree char *claim = g_strdup_printf(
             "{\"one_time_keys\":{\"%s\":{\"X\":\"signed_curve25519\"}}}", others[i]);
         g_autofree char *answer = NULL;
-        assert_status(fixture->alpha, &raw, "GET", devices, NULL, 404);
-        g_assert_cmpuint(house_raw(fixture->alpha, &raw, "POST",
+        house_assert_status(scene->alpha, &raw, "GET", devices, NULL, 404);
+        g_assert_cmpuint(house_raw(scene->alpha, &raw, "POST",
                                    "/_matrix/federation/v1/user/keys/query", query, &answer),
                          ==, 200);
         g_assert_cmpstr(answer, ==, "{\"device_keys\":{}}");
-        assert_status(fixture->alpha, &raw, "POST", "/_matrix/federation/v1/user/keys/claim", claim,
-                      200);
+        house_assert_status(scene->alpha, &raw, "POST", "/_matrix/federation/v1/user/keys/claim",
+                            claim, 200);
     }
 }
 
@@ -920,7 +842,7 @@ static const Route lying_routes[] = {
 };
 
 static void
-test_a_lying_template_is_not_signed(Fixture *fixture, gconstpointer data)
+test_a_lying_template_is_not_signed(PartnerScene *scene, gconstpointer data)
 {
     static const Route *const tables[] = {lying_routes, NULL};
     static const char *const changes[][2] = {
@@ -934,9 +856,7 @@ test_a_lying_template_is_not_signed(Fixture *fixture, gconstpointer data)
         {"\"room_version\":\"12\"", "\"room_version\":\"99\""},
         {"\"event\":", "\"pdu\":"},
     };
-    house_leave(fixture->beta);
-    fixture->beta->tables = tables;
-    house_return(fixture->beta);
+    house_serve(scene->beta, tables);
     for (gsize i = 0; i < G_N_ELEMENTS(changes); i++) {
         g_autoptr(GError) error = NULL;
         g_autoptr(GString) text = g_string_new(
@@ -946,11 +866,11 @@ test_a_lying_template_is_not_signed(Fixture *fixture, gconstpointer data)
         g_assert_cmpuint(g_string_replace(text, changes[i][0], changes[i][1], 1), ==, 1);
         lie = text->str;
         g_assert_false(
-            house_join(fixture->alpha, "!room:beta.example", ANNA, "beta.example", &error));
+            house_join(scene->alpha, "!room:beta.example", ANNA, "beta.example", &error));
         /* the lying server has no send_join: whoever signs gets 404 from it, not these */
         g_assert_true(g_error_matches(error, REFUSAL, 502) || g_error_matches(error, REFUSAL, 400));
     }
-    g_assert_cmpint(test_database_count(fixture->alpha->database, "SELECT count(*) FROM event"), ==,
+    g_assert_cmpint(test_database_count(scene->alpha->database, "SELECT count(*) FROM event"), ==,
                     0);
 }
 
@@ -972,7 +892,7 @@ static const Route lying_profile_routes[] = {
 /* What a partner refuses reaches our users' clients; yet a client that reads M_UNKNOWN_TOKEN throws
  * its keys away, and M_USER_LOCKED shuts it. */
 static void
-test_a_partner_refuses_for_itself_alone(Fixture *fixture, gconstpointer data)
+test_a_partner_refuses_for_itself_alone(PartnerScene *scene, gconstpointer data)
 {
     static const Route *const tables[] = {lying_profile_routes, NULL};
     static const struct {
@@ -997,15 +917,13 @@ test_a_partner_refuses_for_itself_alone(Fixture *fixture, gconstpointer data)
         {400, "M_INCOMPATIBLE_ROOM_VERSION", 400, "M_INCOMPATIBLE_ROOM_VERSION"},
         {429, "M_LIMIT_EXCEEDED", 429, "M_LIMIT_EXCEEDED"},
     };
-    house_leave(fixture->beta);
-    fixture->beta->tables = tables;
-    house_return(fixture->beta);
+    house_serve(scene->beta, tables);
     for (gsize i = 0; i < G_N_ELEMENTS(answers); i++) {
         g_autoptr(GError) error = NULL;
         const char *sentence = NULL;
         lying_status = answers[i].status;
         lying_errcode = answers[i].errcode;
-        g_assert_false(house_request(fixture->alpha, fixture->beta, "GET",
+        g_assert_false(house_request(scene->alpha, scene->beta, "GET",
                                      "/_matrix/federation/v1/query/profile?user_id=" BERTA, NULL,
                                      NULL, &error));
         g_assert_error(error, REFUSAL, answers[i].told_status);
@@ -1017,10 +935,7 @@ test_a_partner_refuses_for_itself_alone(Fixture *fixture, gconstpointer data)
 int
 main(int argc, char **argv)
 {
-    static const struct {
-        const char *path;
-        void (*run)(Fixture *fixture, gconstpointer data);
-    } tests[] = {
+    static const PartnerTest tests[] = {
         {"/intruder/every-way-in", test_every_way_in_for_a_stranger},
         {"/intruder/bodies", test_bodies_that_are_no_transaction},
         {"/intruder/lists", test_lists_that_are_not_taken},
@@ -1040,9 +955,7 @@ main(int argc, char **argv)
         {"/intruder/reading", test_only_rooms_that_one_is_in_are_read},
         {"/intruder/lying", test_a_lying_template_is_not_signed},
         {"/intruder/refusing", test_a_partner_refuses_for_itself_alone},
+        {NULL},
     };
-    g_test_init(&argc, &argv, NULL);
-    for (gsize i = 0; i < G_N_ELEMENTS(tests); i++)
-        g_test_add(tests[i].path, Fixture, NULL, set_up, tests[i].run, tear_down);
-    return g_test_run();
+    return partner_scene_run_tests(argc, argv, partner_scene_set_up_with_stranger, tests);
 }

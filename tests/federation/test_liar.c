@@ -1,34 +1,11 @@
 /* A partner that lies to us: what it answers is checked like what it sends. */
-#include "tests/support/house.h"
+#include "tests/support/partner_scene.h"
 
 #include <string.h>
 
 #include "identity/refusal.h"
 
-#define ANNA "@anna:alpha.example"
-#define BERTA "@berta:beta.example"
-#define GUSTAV "@gustav:gamma.example"
 #define ROOM "!room:beta.example"
-
-typedef struct {
-    Houses *houses;
-    House *alpha, *beta;
-} Fixture;
-
-static void
-set_up(Fixture *fixture, gconstpointer data)
-{
-    fixture->houses = houses_new((const char *const[]){"alpha", "beta", NULL});
-    fixture->alpha = houses_get(fixture->houses, "alpha");
-    fixture->beta = houses_get(fixture->houses, "beta");
-    houses_federate(fixture->houses);
-}
-
-static void
-tear_down(Fixture *fixture, gconstpointer data)
-{
-    houses_free(fixture->houses);
-}
 
 /* ---- what it answers ---- */
 
@@ -68,13 +45,11 @@ static const Route lying_routes[] = {
 };
 
 static void
-begin_to_lie(Fixture *fixture)
+begin_to_lie(PartnerScene *scene)
 {
     static const Route *const tables[] = {lying_routes, NULL};
 
-    house_leave(fixture->beta);
-    fixture->beta->tables = tables;
-    house_return(fixture->beta);
+    house_serve(scene->beta, tables);
 }
 
 typedef struct {
@@ -107,7 +82,7 @@ outcome_await(Outcome *outcome)
 /* ---- templates ---- */
 
 static void
-test_templates_of_knocks_and_leaves(Fixture *fixture, gconstpointer data)
+test_templates_of_knocks_and_leaves(PartnerScene *scene, gconstpointer data)
 {
     static const char *const changes[][2] = {
         {"m.room.member", "m.room.power_levels"},
@@ -119,7 +94,7 @@ test_templates_of_knocks_and_leaves(Fixture *fixture, gconstpointer data)
     static const char *const memberships[] = {"knock", "leave"};
     const char *const via[] = {"beta.example", NULL};
 
-    begin_to_lie(fixture);
+    begin_to_lie(scene);
     for (gsize m = 0; m < G_N_ELEMENTS(memberships); m++)
         for (gsize i = 0; i < G_N_ELEMENTS(changes); i++) {
             g_autofree char *from = g_strdup_printf("\"membership\":\"%s\"", memberships[m]);
@@ -135,7 +110,7 @@ test_templates_of_knocks_and_leaves(Fixture *fixture, gconstpointer data)
             g_assert_cmpuint(
                 g_string_replace(text, i == 1 ? from : changes[i][0], changes[i][1], 1), ==, 1);
             lie = text->str;
-            (m == 0 ? outgoing_knock : outgoing_leave)(fixture->alpha->server.outgoing, ROOM, ANNA,
+            (m == 0 ? outgoing_knock : outgoing_leave)(scene->alpha->server.outgoing, ROOM, ANNA,
                                                        NULL, via, came_back, &outcome);
             outcome_await(&outcome);
             g_assert_error(outcome.error, REFUSAL, 502);
@@ -164,29 +139,19 @@ answer_of(const char *member, const char *text)
 
 /* TRUE: alpha took @pdu, which beta brings in a transaction. */
 static gboolean
-is_taken(Fixture *fixture, const Pdu *pdu)
+is_taken(PartnerScene *scene, const Pdu *pdu)
 {
-    static guint sent;
-    const RawRequest raw = {.as = fixture->beta};
-    g_autofree char *text = house_pdu_text(pdu);
-    g_autofree char *body = g_strdup_printf("{\"pdus\":[%s]}", text);
-    g_autofree char *target = g_strdup_printf("/_matrix/federation/v1/send/liar%u", sent++);
-    g_autofree char *answer = NULL;
+    g_autofree char *problem = house_verdict(scene->beta, scene->alpha, pdu);
 
-    g_assert_cmpuint(house_raw(fixture->alpha, &raw, "PUT", target, body, &answer), ==, 200);
-    return strstr(answer, "\"error\"") == NULL;
+    return problem == NULL;
 }
 
 static void
-test_missing_events(Fixture *fixture, gconstpointer data)
+test_missing_events(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha, *beta = fixture->beta;
-    g_autoptr(GError) error = NULL;
-    g_autofree char *room_id = house_make_room(alpha, ANNA, "public");
+    House *alpha = scene->alpha, *beta = scene->beta;
+    g_autofree char *room_id = partner_scene_room(scene);
     g_autofree char *other_id = house_make_room(alpha, ANNA, "public");
-
-    house_join(beta, room_id, BERTA, "alpha.example", &error);
-    g_assert_no_error(error);
     const HouseEvent said = {.content = "{\"body\":\"truth\"}"};
     g_autoptr(Pdu) first = house_prepare(beta, alpha, room_id, BERTA, "leave", &said);
     const HouseEvent after = {.content = "{\"body\":\"after\"}", .prev_event = first->event_id};
@@ -204,21 +169,21 @@ test_missing_events(Fixture *fixture, gconstpointer data)
     const char *const lies[] = {
         "", "1,null,\"x\",[],{}", deeper, elsewhere, by_another, strangers, in_annas};
 
-    begin_to_lie(fixture);
+    begin_to_lie(scene);
     for (gsize i = 0; i < G_N_ELEMENTS(lies); i++) {
         g_autofree char *answer = answer_of("events", lies[i]);
 
         lie = answer;
-        g_assert_false(is_taken(fixture, second));
+        g_assert_false(is_taken(scene, second));
     }
     lie = "{\"events\":7}";
-    g_assert_false(is_taken(fixture, second));
+    g_assert_false(is_taken(scene, second));
     g_assert_cmpint(test_database_count(alpha->database, "SELECT count(*) FROM event WHERE type = "
                                                          "'m.room.message'"),
                     ==, 0);
     g_autofree char *truth = answer_of("events", honest);
     lie = truth;
-    g_assert_true(is_taken(fixture, second));
+    g_assert_true(is_taken(scene, second));
     g_assert_cmpint(house_count_event(alpha, first->event_id), ==, 1);
     g_assert_cmpint(house_count_event(alpha, second->event_id), ==, 1);
 }
@@ -233,9 +198,9 @@ text_of(House *house, const char *event_id)
 }
 
 static void
-test_history(Fixture *fixture, gconstpointer data)
+test_history(PartnerScene *scene, gconstpointer data)
 {
-    House *alpha = fixture->alpha, *beta = fixture->beta;
+    House *alpha = scene->alpha, *beta = scene->beta;
     g_autoptr(GError) error = NULL;
     g_autofree char *room_id = house_make_room(beta, BERTA, "public");
     g_autofree char *first =
@@ -255,7 +220,7 @@ test_history(Fixture *fixture, gconstpointer data)
     const char *const sql =
         "SELECT count(*) FROM event WHERE type = 'm.room.message' AND status = 0";
 
-    begin_to_lie(fixture);
+    begin_to_lie(scene);
     for (gsize i = 0; i < G_N_ELEMENTS(lies); i++) {
         g_autofree char *answer = answer_of("pdus", lies[i]);
         Outcome outcome = {0};
@@ -284,15 +249,15 @@ test_history(Fixture *fixture, gconstpointer data)
 /* ---- sizes ---- */
 
 static void
-test_an_endless_answer(Fixture *fixture, gconstpointer data)
+test_an_endless_answer(PartnerScene *scene, gconstpointer data)
 {
     g_autofree char *filler = g_strnfill(5 * 1024 * 1024, 'x');
     g_autofree char *profile = g_strdup_printf("{\"displayname\":\"%s\"}", filler);
     Outcome outcome = {0};
 
-    begin_to_lie(fixture);
+    begin_to_lie(scene);
     lie = profile;
-    outgoing_profile(fixture->alpha->server.outgoing, BERTA, NULL, profile_came_back, &outcome);
+    outgoing_profile(scene->alpha->server.outgoing, BERTA, NULL, profile_came_back, &outcome);
     outcome_await(&outcome);
     g_assert_error(outcome.error, REFUSAL, 502);
     g_assert_nonnull(strstr(outcome.error->message, "more bytes"));
@@ -302,17 +267,12 @@ test_an_endless_answer(Fixture *fixture, gconstpointer data)
 int
 main(int argc, char **argv)
 {
-    static const struct {
-        const char *path;
-        void (*run)(Fixture *fixture, gconstpointer data);
-    } tests[] = {
+    static const PartnerTest tests[] = {
         {"/liar/templates", test_templates_of_knocks_and_leaves},
         {"/liar/missing-events", test_missing_events},
         {"/liar/history", test_history},
         {"/liar/endless", test_an_endless_answer},
+        {NULL},
     };
-    g_test_init(&argc, &argv, NULL);
-    for (gsize i = 0; i < G_N_ELEMENTS(tests); i++)
-        g_test_add(tests[i].path, Fixture, NULL, set_up, tests[i].run, tear_down);
-    return g_test_run();
+    return partner_scene_run_tests(argc, argv, partner_scene_set_up, tests);
 }

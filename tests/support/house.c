@@ -176,6 +176,14 @@ house_leave(House *house)
     g_clear_pointer(&house->front, front_end_free);
 }
 
+void
+house_serve(House *house, const Route *const *served)
+{
+    house_leave(house);
+    house->tables = served;
+    house_return(house);
+}
+
 static void
 house_trust(House *house)
 {
@@ -445,17 +453,14 @@ house_import_elsewhere(House *house, GBytes *file)
 }
 
 void
-houses_federate(Houses *houses)
+house_list(House *house, House *const *partners)
 {
-    for (guint i = 0; i < houses->all->len; i++) {
-        g_autoptr(GError) error = NULL;
-        cJSON *entries = cJSON_CreateArray();
-        for (guint k = 0; k < houses->all->len; k++)
-            if (k != i)
-                cJSON_AddItemToArray(entries, house_entry(houses->all->pdata[k]));
-        house_import(houses->all->pdata[i], 1, entries, "officer", &error);
-        g_assert_no_error(error);
-    }
+    g_autoptr(GError) error = NULL;
+    cJSON *entries = cJSON_CreateArray();
+    for (; *partners != NULL; partners++)
+        cJSON_AddItemToArray(entries, house_entry(*partners));
+    house_import(house, 1, entries, "officer", &error);
+    g_assert_no_error(error);
 }
 
 /* ---- acts ---- */
@@ -518,6 +523,15 @@ house_send(House *house, const char *room_id, const char *user_id, const char *t
     if (!wait_end(&wait, error))
         g_clear_pointer(&wait.text, g_free);
     return wait.text;
+}
+
+void
+house_act(House *house, const char *room_id, const char *user_id, const char *type,
+          const char *state_key, const char *content)
+{
+    g_autoptr(GError) error = NULL;
+    g_free(house_send(house, room_id, user_id, type, state_key, content, &error));
+    g_assert_no_error(error);
 }
 
 static void
@@ -685,6 +699,16 @@ house_raw(House *to, const RawRequest *raw, const char *method, const char *targ
     return (guint)status;
 }
 
+void
+house_assert_status(House *to, const RawRequest *raw, const char *method, const char *target,
+                    const char *content, guint status)
+{
+    g_autofree char *body = NULL;
+    guint got = house_raw(to, raw, method, target, content, &body);
+    if (got != status)
+        g_error("%s %s: %u instead of %u: %s", method, target, got, status, body);
+}
+
 /* ---- events that a server has prepared ---- */
 
 static void
@@ -754,4 +778,21 @@ char *
 house_pdu_text(const Pdu *pdu)
 {
     return g_strndup(g_bytes_get_data(pdu->bytes, NULL), g_bytes_get_size(pdu->bytes));
+}
+
+char *
+house_verdict(House *from, House *to, const Pdu *pdu)
+{
+    static guint sent_count;
+    const RawRequest raw = {.as = from};
+    g_autofree char *text = house_pdu_text(pdu);
+    g_autofree char *body = g_strdup_printf("{\"pdus\":[%s]}", text);
+    g_autofree char *target =
+        g_strdup_printf("/_matrix/federation/v1/send/verdict%u", sent_count++);
+    g_autofree char *answer = NULL;
+    g_assert_cmpuint(house_raw(to, &raw, "PUT", target, body, &answer), ==, 200);
+    g_autoptr(cJSON) json = json_parse(answer, strlen(answer), &json_limits_response, NULL);
+    const cJSON *verdict = json_get_object(json_get_object(json, "pdus"), pdu->event_id);
+    g_assert_nonnull(verdict);
+    return g_strdup(json_get_string(verdict, "error"));
 }

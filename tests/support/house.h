@@ -27,8 +27,8 @@ typedef struct {
     char *address; /* of the partner listener, once it listens */
     TestDatabase *database;
     RecordKey *record_key;
-    FrontEnd *front;            /* NULL while it is away */
-    const Route *const *tables; /* what it serves; another table takes effect with house_return() */
+    FrontEnd *front; /* NULL while it is away */
+    const Route *const *tables;
 } House;
 
 /* One PKI and @names ("alpha", "beta" …: servers alpha.example …), ended by NULL; all serve, none
@@ -49,12 +49,14 @@ house_sign_list(House *house, gint64 serial, cJSON *entries, const char *signer,
 /* Import through the database alone, as another process would: the house must find out by itself.
  */
 void house_import_elsewhere(House *house, GBytes *file);
-/* Everybody lists everybody; serial 1. */
-void houses_federate(Houses *houses);
+/* @house's first list names @partners (ended by NULL); serial 1. */
+void house_list(House *house, House *const *partners);
 
 /* The partner listener goes away, and comes back at the same address. */
 void house_leave(House *house);
 void house_return(House *house);
+/* It comes back with @tables (ended by NULL, borrowed) in the place of what it serves. */
+void house_serve(House *house, const Route *const *tables);
 
 /* ---- acts, awaited ---- */
 /* A public room of @user with its first five events; its id. */
@@ -63,6 +65,9 @@ char *house_make_room(House *house, const char *user_id, const char *join_rule);
  * refused. */
 char *house_send(House *house, const char *room_id, const char *user_id, const char *type,
                  const char *state_key, const char *content, GError **error);
+/* The same, one that must not be refused and whose id does not matter. */
+void house_act(House *house, const char *room_id, const char *user_id, const char *type,
+               const char *state_key, const char *content);
 gboolean
 house_join(House *house, const char *room_id, const char *user_id, const char *via, GError **error);
 gboolean house_invite(House *house, const char *room_id, const char *sender, const char *target,
@@ -96,6 +101,8 @@ typedef struct {
 } RawRequest;
 guint house_raw(House *to, const RawRequest *raw, const char *method, const char *target,
                 const char *content, char **ret_body);
+void house_assert_status(House *to, const RawRequest *raw, const char *method, const char *target,
+                         const char *content, guint status);
 
 /* ---- events that a server has prepared and sent to nobody yet ---- */
 
@@ -114,3 +121,5 @@ Pdu *house_prepare(House *house, House *resident, const char *room_id, const cha
                    const char *membership, const HouseEvent *instead);
 /* Its JSON; free with g_free. */
 char *house_pdu_text(const Pdu *pdu);
+/* What @to says of it in a transaction of @from's: an error's text, or NULL when it was taken. */
+char *house_verdict(House *from, House *to, const Pdu *pdu);
