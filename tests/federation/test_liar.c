@@ -32,6 +32,7 @@ signed_event(Request *request, GError **error)
     }
 
 static const Route lying_routes[] = {
+    LIE("GET", "v1/make_join/{roomId}/{userId}", BODY_NONE),
     LIE("GET", "v1/make_knock/{roomId}/{userId}", BODY_NONE),
     LIE("GET", "v1/make_leave/{roomId}/{userId}", BODY_NONE),
     LIE("POST", "v1/get_missing_events/{roomId}", BODY_JSON),
@@ -80,6 +81,38 @@ outcome_await(Outcome *outcome)
 }
 
 /* ---- templates ---- */
+
+static void
+test_templates_of_joins(PartnerScene *scene, gconstpointer data)
+{
+    static const char *const changes[][2] = {
+        {"m.room.member", "m.room.power_levels"},
+        {"\"membership\":\"join\"", "\"membership\":\"invite\""},
+        {"\"sender\":\"" ANNA "\"", "\"sender\":\"" BERTA "\""},
+        {"\"state_key\":\"" ANNA "\"", "\"state_key\":\"" BERTA "\""},
+        {"!room:beta.example\",\"sender", "!another:beta.example\",\"sender"},
+        {"\"depth\":1", "\"depth\":-1"},
+        {"\"prev_events\":[]", "\"prev_events\":7"},
+        {"\"room_version\":\"12\"", "\"room_version\":\"99\""},
+        {"\"event\":", "\"pdu\":"},
+    };
+    begin_to_lie(scene);
+    for (gsize i = 0; i < G_N_ELEMENTS(changes); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(GString) text = g_string_new(
+            "{\"event\":{\"auth_events\":[],\"content\":{\"membership\":\"join\"},\"depth\":1,"
+            "\"prev_events\":[],\"room_id\":\"!room:beta.example\",\"sender\":\"" ANNA
+            "\",\"state_key\":\"" ANNA "\",\"type\":\"m.room.member\"},\"room_version\":\"12\"}");
+        g_assert_cmpuint(g_string_replace(text, changes[i][0], changes[i][1], 1), ==, 1);
+        lie = text->str;
+        g_assert_false(
+            house_join(scene->alpha, "!room:beta.example", ANNA, "beta.example", &error));
+        /* the lying server has no send_join: whoever signs gets 404 from it, not these */
+        g_assert_true(g_error_matches(error, REFUSAL, 502) || g_error_matches(error, REFUSAL, 400));
+    }
+    g_assert_cmpint(test_database_count(scene->alpha->database, "SELECT count(*) FROM event"), ==,
+                    0);
+}
 
 static void
 test_templates_of_knocks_and_leaves(PartnerScene *scene, gconstpointer data)
@@ -264,14 +297,76 @@ test_an_endless_answer(PartnerScene *scene, gconstpointer data)
     g_clear_error(&outcome.error);
 }
 
+/* ---- refusals ---- */
+
+static guint lying_status;
+static const char *lying_errcode;
+
+static Response *
+lying_profile(Request *request, GError **error)
+{
+    return response_error(lying_status, lying_errcode, "as it likes");
+}
+
+static const Route lying_profile_routes[] = {
+    {"GET", "/_matrix/federation/v1/query/profile", LISTEN_PARTNER, CALLER_PARTNER, RATE_NONE,
+     BODY_NONE, lying_profile},
+    {NULL},
+};
+
+/* What a partner refuses reaches our users' clients; yet a client that reads M_UNKNOWN_TOKEN throws
+ * its keys away, and M_USER_LOCKED shuts it. */
+static void
+test_a_partner_refuses_for_itself_alone(PartnerScene *scene, gconstpointer data)
+{
+    static const Route *const tables[] = {lying_profile_routes, NULL};
+    static const struct {
+        guint status;
+        const char *errcode;
+        gint told_status;
+        const char *told_errcode;
+    } answers[] = {
+        {401, "M_UNKNOWN_TOKEN", 502, "M_UNKNOWN"},
+        {401, "M_MISSING_TOKEN", 502, "M_UNKNOWN"},
+        {401, "M_USER_LOCKED", 502, "M_UNKNOWN"},
+        {403, "M_USER_LOCKED", 403, "M_FORBIDDEN"},
+        {403, "M_UNKNOWN_TOKEN", 403, "M_FORBIDDEN"},
+        {404, "M_UNKNOWN_TOKEN", 404, "M_NOT_FOUND"},
+        {400, "M_UNKNOWN_TOKEN", 400, "M_UNKNOWN"},
+        {302, "M_FOUND", 502, "M_UNKNOWN"},
+        {500, "M_UNKNOWN", 502, "M_UNKNOWN"},
+        {503, "M_UNKNOWN", 502, "M_UNKNOWN"},
+        {404, "M_NOT_FOUND", 404, "M_NOT_FOUND"},
+        {403, "M_FORBIDDEN", 403, "M_FORBIDDEN"},
+        {400, "M_UNABLE_TO_GRANT_JOIN", 400, "M_UNABLE_TO_GRANT_JOIN"},
+        {400, "M_INCOMPATIBLE_ROOM_VERSION", 400, "M_INCOMPATIBLE_ROOM_VERSION"},
+        {429, "M_LIMIT_EXCEEDED", 429, "M_LIMIT_EXCEEDED"},
+    };
+    house_serve(scene->beta, tables);
+    for (gsize i = 0; i < G_N_ELEMENTS(answers); i++) {
+        g_autoptr(GError) error = NULL;
+        const char *sentence = NULL;
+        lying_status = answers[i].status;
+        lying_errcode = answers[i].errcode;
+        g_assert_false(house_request(scene->alpha, scene->beta, "GET",
+                                     "/_matrix/federation/v1/query/profile?user_id=" BERTA, NULL,
+                                     NULL, &error));
+        g_assert_error(error, REFUSAL, answers[i].told_status);
+        g_autofree char *errcode = refusal_errcode(error, &sentence);
+        g_assert_cmpstr(errcode, ==, answers[i].told_errcode);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
     static const PartnerTest tests[] = {
+        {"/liar/templates-of-joins", test_templates_of_joins},
         {"/liar/templates", test_templates_of_knocks_and_leaves},
         {"/liar/missing-events", test_missing_events},
         {"/liar/history", test_history},
         {"/liar/endless", test_an_endless_answer},
+        {"/liar/refusing", test_a_partner_refuses_for_itself_alone},
         {NULL},
     };
     return partner_scene_run_tests(argc, argv, partner_scene_set_up, tests);
