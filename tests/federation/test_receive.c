@@ -5,29 +5,50 @@
 #include "tests/support/engine.h"
 #include "tests/support/room_events.h"
 
+#define ADA "@ada:alpha.example"
+#define BEN "@ben:beta.example"
 #define LONG_CHAIN 1000 /* power levels, each made by the ones before */
 
 static Engine *alpha, *beta;
 
+/* A public room of Ada's that Ben has joined; its id. */
+static char *
+shared_room(void)
+{
+    char *room_id = engine_make_room(alpha, ADA, "public");
+
+    engine_join(alpha, beta, room_id, BEN);
+    return room_id;
+}
+
+/* What an event of @user_id's there stands on now: the ids of the power levels and of the
+ * membership. */
+static char **
+auth_of(const char *room_id, const char *user_id)
+{
+    char **auth = g_new0(char *, 3);
+
+    auth[0] = engine_state_event_id(alpha, room_id, "m.room.power_levels", "");
+    auth[1] = engine_state_event_id(alpha, room_id, "m.room.member", user_id);
+    return auth;
+}
+
 static void
 test_a_join_from_outside_and_messages_both_ways(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *room_id = shared_room();
     g_autofree char *hello = NULL;
     g_autofree char *answer = NULL;
     g_autofree char *at_alpha = NULL;
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
     engine_assert_flat_state(beta, room_id);
-    at_alpha = engine_membership(alpha, room_id, "@ben:beta.example");
+    at_alpha = engine_membership(alpha, room_id, BEN);
     g_assert_cmpstr(at_alpha, ==, "join");
-    hello = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL,
-                        "{\"body\":\"hello\"}");
+    hello = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{\"body\":\"hello\"}");
     g_assert_cmpuint(alpha->outbox->len, ==, 1);
     engine_deliver_all(alpha, beta, room_id);
     g_assert_cmpint(engine_status(beta, room_id, hello), ==, STORED_EVENT_ACCEPTED);
-    answer = engine_send(beta, room_id, "@ben:beta.example", "m.room.message", NULL,
-                         "{\"body\":\"hello back\"}");
+    answer = engine_send(beta, room_id, BEN, "m.room.message", NULL, "{\"body\":\"hello back\"}");
     engine_deliver_all(beta, alpha, room_id);
     g_assert_cmpint(engine_status(alpha, room_id, answer), ==, STORED_EVENT_ACCEPTED);
 }
@@ -35,26 +56,21 @@ test_a_join_from_outside_and_messages_both_ways(void)
 static void
 test_both_change_the_same_while_apart(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *room_id = shared_room();
     g_autofree char *levels = NULL;
     g_autofree char *topic_alpha = NULL;
     g_autofree char *topic_beta = NULL;
     g_autofree char *name = NULL;
-    g_autoptr(GBytes) root_alpha = NULL;
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    levels = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.power_levels", "",
+    levels = engine_send(alpha, room_id, ADA, "m.room.power_levels", "",
                          "{\"users\":{\"@ben:beta.example\":100}}");
     engine_deliver_all(alpha, beta, room_id);
     /* Apart: nothing is delivered. */
-    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "",
-                       "{\"topic\":\"alpha's\"}"));
-    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.name", "",
-                       "{\"name\":\"only alpha names it\"}"));
-    g_free(engine_send(beta, room_id, "@ben:beta.example", "m.room.topic", "",
-                       "{\"topic\":\"beta's\"}"));
-    g_free(engine_send(beta, room_id, "@ben:beta.example", "m.room.message", NULL,
-                       "{\"body\":\"meanwhile\"}"));
+    g_free(engine_send(alpha, room_id, ADA, "m.room.topic", "", "{\"topic\":\"alpha's\"}"));
+    g_free(
+        engine_send(alpha, room_id, ADA, "m.room.name", "", "{\"name\":\"only alpha names it\"}"));
+    g_free(engine_send(beta, room_id, BEN, "m.room.topic", "", "{\"topic\":\"beta's\"}"));
+    g_free(engine_send(beta, room_id, BEN, "m.room.message", NULL, "{\"body\":\"meanwhile\"}"));
     /* Together again. */
     engine_deliver_all(alpha, beta, room_id);
     engine_deliver_all(beta, alpha, room_id);
@@ -67,7 +83,7 @@ test_both_change_the_same_while_apart(void)
     engine_assert_flat_state(alpha, room_id);
     engine_assert_flat_state(beta, room_id);
     /* The next event closes the fork. */
-    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}"));
+    g_free(engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}"));
     engine_deliver_all(alpha, beta, room_id);
     g_assert_cmpint(test_database_count(beta->database,
                                         "SELECT max(cardinality(event_ids)) FROM room_extremity"),
@@ -77,23 +93,19 @@ test_both_change_the_same_while_apart(void)
 static void
 test_what_it_stands_on_is_asked_for(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *room_id = shared_room();
     g_autofree char *first = NULL;
     g_autofree char *second = NULL;
     g_autoptr(GBytes) first_bytes = NULL;
     g_autoptr(GBytes) second_bytes = NULL;
-    g_autoptr(GPtrArray) events = g_ptr_array_new();
-    g_autoptr(EngineWait) wait = engine_wait_new();
+    g_autoptr(EngineWait) wait = NULL;
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    first = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
-    second = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
+    first = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}");
+    second = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}");
     g_ptr_array_set_size(alpha->outbox, 0);
     first_bytes = engine_event_bytes(alpha, room_id, first);
     second_bytes = engine_event_bytes(alpha, room_id, second);
-    g_ptr_array_add(events, second_bytes);
-    rooms_receive(beta->rooms, room_id, "alpha.example", events, engine_received, wait);
-    engine_wait(wait);
+    wait = engine_receive_from(beta, "alpha.example", room_id, second_bytes);
     g_assert_cmpint(engine_verdict(wait), ==, RECEIVED_MISSING);
     g_assert_cmpuint(wait->missing_prev, ==, 1);
     g_assert_cmpuint(wait->missing_auth, ==, 0);
@@ -105,7 +117,7 @@ test_what_it_stands_on_is_asked_for(void)
 static void
 test_a_gap_is_bridged_by_the_state_at_it(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *room_id = shared_room();
     g_autofree char *topic = NULL;
     g_autofree char *last = NULL;
     g_autofree char *seen = NULL;
@@ -114,10 +126,8 @@ test_a_gap_is_bridged_by_the_state_at_it(void)
     g_autoptr(GBytes) bytes = NULL;
     g_autoptr(EngineWait) wait = engine_wait_new();
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    topic =
-        engine_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "", "{\"topic\":\"t\"}");
-    last = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
+    topic = engine_send(alpha, room_id, ADA, "m.room.topic", "", "{\"topic\":\"t\"}");
+    last = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}");
     g_ptr_array_set_size(alpha->outbox, 0);
     g_assert_true(rooms_state_before(alpha->rooms, room_id, last, &state, &chain, &error));
     state_bytes = engine_bytes_of(state);
@@ -148,8 +158,8 @@ tampered(GBytes *bytes, const char *from, const char *to)
 static void
 test_bad_events_are_dropped(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
-    g_autofree char *other = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *room_id = shared_room();
+    g_autofree char *other = engine_make_room(alpha, ADA, "public");
     g_autofree char *message = NULL;
     g_autoptr(GBytes) bytes = NULL;
     g_autoptr(GBytes) bad_hash = NULL;
@@ -158,9 +168,7 @@ test_bad_events_are_dropped(void)
     g_autoptr(GError) error = NULL;
     g_autoptr(RoomEvent) event = NULL;
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    message = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL,
-                          "{\"body\":\"truth\"}");
+    message = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{\"body\":\"truth\"}");
     bytes = engine_event_bytes(alpha, room_id, message);
     bad_signature = tampered(bytes, "\"depth\":6", "\"depth\":7");
     bad_hash = tampered(bytes, "truth", "wrong");
@@ -177,7 +185,7 @@ test_bad_events_are_dropped(void)
 /* An event that a server signs itself, without asking its own rules. */
 static GBytes *
 forged(Engine *engine, const char *room_id, const char *sender, const char *type,
-       const char *state_key, const char *content, const char *prev, const char *const *auth,
+       const char *state_key, const char *content, const char *prev, char *const *auth,
        gint64 depth)
 {
     g_autoptr(GError) error = NULL;
@@ -190,7 +198,7 @@ forged(Engine *engine, const char *room_id, const char *sender, const char *type
                                                   .sender = sender,
                                                   .content = value,
                                                   .prev_events = prevs,
-                                                  .auth_events = auth,
+                                                  .auth_events = (const char *const *)auth,
                                                   .depth = depth,
                                                   .origin_server_ts = 1},
                                    &engine->signer, &error);
@@ -202,11 +210,10 @@ forged(Engine *engine, const char *room_id, const char *sender, const char *type
 static void
 test_a_false_state_takes_nothing_away(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *room_id = shared_room();
+    g_auto(GStrv) auth = auth_of(room_id, BEN);
     g_autofree char *topic = NULL;
     g_autofree char *seen = NULL;
-    g_autofree char *levels = NULL;
-    g_autofree char *member = NULL;
     g_autofree char *still = NULL;
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) state = NULL, chain = NULL, chain_bytes = NULL;
@@ -215,23 +222,15 @@ test_a_false_state_takes_nothing_away(void)
     g_autoptr(EngineWait) wait = engine_wait_new();
     g_autofree char *nowhere =
         g_strdup_printf("$%s", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
-    const char *auth[3] = {NULL};
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    topic =
-        engine_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "", "{\"topic\":\"t\"}");
-    levels = engine_state_event_id(alpha, room_id, "m.room.power_levels", "");
-    member = engine_state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
-    auth[0] = levels;
-    auth[1] = member;
+    topic = engine_send(alpha, room_id, ADA, "m.room.topic", "", "{\"topic\":\"t\"}");
     /* An event on a past that nobody has, with a state that lacks the topic, ada and all. */
-    event =
-        forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}", nowhere, auth, 9);
+    event = forged(beta, room_id, BEN, "m.room.message", NULL, "{}", nowhere, auth, 9);
     g_assert_true(rooms_state_before(alpha->rooms, room_id, topic, &state, &chain, &error));
     for (guint i = 0; i < state->len; i++) {
         Pdu *pdu = g_ptr_array_index(state, i);
 
-        if (g_str_equal(pdu->event_id, levels) || g_str_equal(pdu->event_id, member) ||
+        if (g_str_equal(pdu->event_id, auth[0]) || g_str_equal(pdu->event_id, auth[1]) ||
             g_str_equal(pdu->type, "m.room.create"))
             g_ptr_array_add(little, pdu->bytes);
     }
@@ -242,9 +241,9 @@ test_a_false_state_takes_nothing_away(void)
     g_assert_cmpint(engine_verdict(wait), ==, RECEIVED_ACCEPTED);
     seen = engine_state_event_id(alpha, room_id, "m.room.topic", "");
     g_assert_cmpstr(seen, ==, topic);
-    still = engine_membership(alpha, room_id, "@ada:alpha.example");
+    still = engine_membership(alpha, room_id, ADA);
     g_assert_cmpstr(still, ==, "join");
-    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}"));
+    g_free(engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}"));
     engine_assert_flat_state(alpha, room_id);
     g_ptr_array_set_size(alpha->outbox, 0);
 }
@@ -252,28 +251,20 @@ test_a_false_state_takes_nothing_away(void)
 static void
 test_who_was_banned_meanwhile_is_soft_failed(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
-    g_autofree char *levels = engine_state_event_id(alpha, room_id, "m.room.power_levels", "");
-    g_autofree char *member = NULL;
+    g_autofree char *room_id = shared_room();
+    g_auto(GStrv) auth = auth_of(room_id, BEN);
     g_autofree char *before = NULL;
     g_autofree char *ban = NULL;
     g_autoptr(GBytes) late = NULL;
     g_autoptr(GBytes) state = NULL;
-    const char *auth[3] = {NULL};
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    before = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
-    member = engine_state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
-    ban = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.member", "@ben:beta.example",
-                      "{\"membership\":\"ban\"}");
-    auth[0] = levels;
-    auth[1] = member;
-    late = forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{\"body\":\"late\"}",
-                  before, auth, 7);
+    before = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}");
+    ban = engine_send(alpha, room_id, ADA, "m.room.member", BEN, "{\"membership\":\"ban\"}");
+    late =
+        forged(beta, room_id, BEN, "m.room.message", NULL, "{\"body\":\"late\"}", before, auth, 7);
     g_assert_cmpint(engine_receive(alpha, room_id, late), ==, RECEIVED_SOFT_FAILED);
     /* Without the power it is rejected outright. */
-    state = forged(beta, room_id, "@ben:beta.example", "m.room.name", "", "{\"name\":\"mine\"}",
-                   before, auth, 7);
+    state = forged(beta, room_id, BEN, "m.room.name", "", "{\"name\":\"mine\"}", before, auth, 7);
     g_assert_cmpint(engine_receive(alpha, room_id, state), ==, RECEIVED_REJECTED);
     engine_assert_flat_state(alpha, room_id);
     g_assert_cmpint(
@@ -286,7 +277,7 @@ test_who_was_banned_meanwhile_is_soft_failed(void)
 
 /* A message of beta's that alpha receives with this verdict; its id. */
 static char *
-receive_forged(const char *room_id, const char *sender, const char *prev, const char *const *auth,
+receive_forged(const char *room_id, const char *sender, const char *prev, char *const *auth,
                gint64 depth, ReceivedVerdict expected)
 {
     g_autoptr(GBytes) bytes =
@@ -303,30 +294,24 @@ receive_forged(const char *room_id, const char *sender, const char *prev, const 
 static void
 test_what_lies_behind_a_soft_failed_event_is_no_end(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
-    g_autofree char *levels = engine_state_event_id(alpha, room_id, "m.room.power_levels", "");
+    g_autofree char *room_id = shared_room();
+    g_auto(GStrv) of_ben = auth_of(room_id, BEN);
+    g_auto(GStrv) of_bob = NULL;
     g_autofree char *ends = g_strdup_printf(
         "SELECT cardinality(event_ids) FROM room_extremity WHERE room_id = '%s'", room_id);
-    g_autofree char *ben = NULL;
     g_autofree char *bob = NULL;
     g_autofree char *branch = NULL;
     g_autofree char *late = NULL;
     g_autofree char *later = NULL;
-    const char *of_ben[3] = {levels, NULL};
-    const char *of_bob[3] = {levels, NULL};
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
     bob = engine_send(beta, room_id, "@bob:beta.example", "m.room.member", "@bob:beta.example",
                       "{\"membership\":\"join\"}");
     engine_deliver_all(beta, alpha, room_id);
-    ben = engine_state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
-    of_ben[1] = ben;
-    of_bob[1] = bob;
-    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.member", "@ben:beta.example",
-                       "{\"membership\":\"ban\"}"));
+    of_bob = auth_of(room_id, "@bob:beta.example");
+    g_free(engine_send(alpha, room_id, ADA, "m.room.member", BEN, "{\"membership\":\"ban\"}"));
     branch = receive_forged(room_id, "@bob:beta.example", bob, of_bob, 9, RECEIVED_ACCEPTED);
-    late = receive_forged(room_id, "@ben:beta.example", branch, of_ben, 10, RECEIVED_SOFT_FAILED);
-    later = receive_forged(room_id, "@ben:beta.example", late, of_ben, 11, RECEIVED_SOFT_FAILED);
+    late = receive_forged(room_id, BEN, branch, of_ben, 10, RECEIVED_SOFT_FAILED);
+    later = receive_forged(room_id, BEN, late, of_ben, 11, RECEIVED_SOFT_FAILED);
     g_assert_cmpint(test_database_count(alpha->database, ends), ==, 2); /* the ban, the branch */
     g_free(receive_forged(room_id, "@bob:beta.example", later, of_bob, 12, RECEIVED_ACCEPTED));
     g_assert_cmpint(test_database_count(alpha->database, ends), ==, 2); /* the ban, this */
@@ -342,13 +327,11 @@ fork_ms(const char *room_id)
     g_autoptr(GBytes) theirs = NULL;
     gint64 begun;
 
-    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "",
-                       "{\"topic\":\"alpha's\"}"));
-    g_free(engine_send(alpha, room_id, "@ada:alpha.example", "m.room.power_levels", "",
+    g_free(engine_send(alpha, room_id, ADA, "m.room.topic", "", "{\"topic\":\"alpha's\"}"));
+    g_free(engine_send(alpha, room_id, ADA, "m.room.power_levels", "",
                        "{\"users\":{\"@ben:beta.example\":100},\"events_default\":1}"));
     g_ptr_array_set_size(alpha->outbox, 0);
-    g_free(engine_send(beta, room_id, "@ben:beta.example", "m.room.topic", "",
-                       "{\"topic\":\"beta's\"}"));
+    g_free(engine_send(beta, room_id, BEN, "m.room.topic", "", "{\"topic\":\"beta's\"}"));
     theirs = g_bytes_ref(g_ptr_array_index(beta->outbox, 0));
     g_ptr_array_set_size(beta->outbox, 0);
     begun = g_get_monotonic_time();
@@ -360,16 +343,14 @@ fork_ms(const char *room_id)
 static void
 test_a_fork_at_the_end_of_a_long_chain(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *room_id = shared_room();
     double cold_ms, warm_ms;
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
     for (guint i = 0; i < LONG_CHAIN; i++) {
         g_autofree char *levels =
             g_strdup_printf("{\"users\":{\"@ben:beta.example\":100},\"invite\":%u}", i % 2 * 50);
 
-        g_free(
-            engine_send(alpha, room_id, "@ada:alpha.example", "m.room.power_levels", "", levels));
+        g_free(engine_send(alpha, room_id, ADA, "m.room.power_levels", "", levels));
     }
     engine_deliver_all(alpha, beta, room_id);
     engine_close(alpha);
@@ -385,27 +366,19 @@ test_a_fork_at_the_end_of_a_long_chain(void)
 static void
 test_the_deepest_event_does_not_end_the_room(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
-    g_autofree char *levels = engine_state_event_id(alpha, room_id, "m.room.power_levels", "");
-    g_autofree char *member = NULL;
+    g_autofree char *room_id = shared_room();
+    g_auto(GStrv) auth = auth_of(room_id, BEN);
     g_autofree char *next = NULL;
     g_autofree char *after = NULL;
     g_autoptr(GBytes) deep = NULL;
     g_autoptr(GError) error = NULL;
     g_autoptr(RoomEvent) event = NULL;
     const gint64 depth_max = room_version_default()->depth_max;
-    const char *auth[3] = {NULL};
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    member = engine_state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
-    auth[0] = levels;
-    auth[1] = member;
-    deep = forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}", member, auth,
-                  depth_max);
+    deep = forged(beta, room_id, BEN, "m.room.message", NULL, "{}", auth[1], auth, depth_max);
     g_assert_cmpint(engine_receive(alpha, room_id, deep), ==, RECEIVED_ACCEPTED);
-    next = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
-    after =
-        engine_send(alpha, room_id, "@ada:alpha.example", "m.room.topic", "", "{\"topic\":\"t\"}");
+    next = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}");
+    after = engine_send(alpha, room_id, ADA, "m.room.topic", "", "{\"topic\":\"t\"}");
     g_assert_true(rooms_event(alpha->rooms, room_id, after, &event, &error));
     g_assert_cmpint(event->pdu->depth, ==, depth_max);
     g_assert_cmpstr(event->pdu->prev_events[0], ==, next);
@@ -415,44 +388,29 @@ test_the_deepest_event_does_not_end_the_room(void)
 static void
 test_auth_events_of_another_room_or_kind_do_not_help(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
-    g_autofree char *other = engine_make_room(beta, "@ben:beta.example", "public");
-    g_autofree char *levels = NULL;
-    g_autofree char *member = NULL;
+    g_autofree char *room_id = shared_room();
+    g_auto(GStrv) auth = auth_of(room_id, BEN);
+    g_autofree char *other = engine_make_room(beta, BEN, "public");
     g_autofree char *message = NULL;
-    g_autofree char *foreign =
-        engine_state_event_id(beta, other, "m.room.member", "@ben:beta.example");
+    g_autofree char *foreign = engine_state_event_id(beta, other, "m.room.member", BEN);
     g_autoptr(GBytes) borrowed = NULL;
     g_autoptr(GBytes) no_state = NULL;
     g_autoptr(GBytes) create = NULL;
     g_autoptr(GBytes) unsigned_by_sender = NULL;
     g_autofree char *create_id = NULL;
-    g_autoptr(GPtrArray) events = g_ptr_array_new();
-    g_autoptr(EngineWait) wait = engine_wait_new();
-    const char *auth[4] = {NULL};
+    g_autoptr(EngineWait) wait = NULL;
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    levels = engine_state_event_id(alpha, room_id, "m.room.power_levels", "");
-    member = engine_state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
-    message = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
-    auth[0] = levels;
-    auth[1] = foreign;
-    borrowed =
-        forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}", message, auth, 9);
-    g_ptr_array_add(events, borrowed);
-    rooms_receive(alpha->rooms, room_id, "beta.example", events, engine_received, wait);
-    engine_wait(wait);
+    message = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}");
+    char *const foreign_auth[] = {auth[0], foreign, NULL};
+    borrowed = forged(beta, room_id, BEN, "m.room.message", NULL, "{}", message, foreign_auth, 9);
+    wait = engine_receive_from(alpha, "beta.example", room_id, borrowed);
     g_assert_cmpint(engine_verdict(wait), ==, RECEIVED_MISSING);
     g_assert_cmpuint(wait->missing_auth, ==, 1);
-    auth[1] = member;
-    auth[2] = message;
-    no_state =
-        forged(beta, room_id, "@ben:beta.example", "m.room.message", NULL, "{}", message, auth, 9);
+    char *const with_message[] = {auth[0], auth[1], message, NULL};
+    no_state = forged(beta, room_id, BEN, "m.room.message", NULL, "{}", message, with_message, 9);
     g_assert_cmpint(engine_receive(alpha, room_id, no_state), ==, RECEIVED_REJECTED);
     /* Signed by beta, in the name of alpha's user. */
-    auth[2] = NULL;
-    unsigned_by_sender =
-        forged(beta, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}", message, auth, 9);
+    unsigned_by_sender = forged(beta, room_id, ADA, "m.room.message", NULL, "{}", message, auth, 9);
     g_assert_cmpint(engine_receive(alpha, room_id, unsigned_by_sender), ==, RECEIVED_REFUSED);
     /* A second create event cannot be of this room: its hash is another room's id. */
     create_id = g_strconcat("$", other + 1, NULL);
@@ -464,28 +422,21 @@ test_auth_events_of_another_room_or_kind_do_not_help(void)
 static void
 test_the_graphs_ends_are_bounded(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
-    g_autofree char *levels = NULL;
-    g_autofree char *member = NULL;
+    g_autofree char *room_id = shared_room();
+    g_auto(GStrv) auth = auth_of(room_id, BEN);
     g_autofree char *next = NULL;
     g_autoptr(GError) error = NULL;
     g_autoptr(RoomEvent) event = NULL;
-    const char *auth[3] = {NULL};
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
-    levels = engine_state_event_id(alpha, room_id, "m.room.power_levels", "");
-    member = engine_state_event_id(alpha, room_id, "m.room.member", "@ben:beta.example");
-    auth[0] = levels;
-    auth[1] = member;
     /* Sixteen branches from one event are all named; of seventeen the shallowest is not. */
     for (gint64 i = 0; i < 17; i++) {
         g_autofree char *content = g_strdup_printf("{\"body\":\"%d\"}", (int)i);
-        g_autoptr(GBytes) branch = forged(beta, room_id, "@ben:beta.example", "m.room.message",
-                                          NULL, content, member, auth, 10 + i);
+        g_autoptr(GBytes) branch =
+            forged(beta, room_id, BEN, "m.room.message", NULL, content, auth[1], auth, 10 + i);
 
         g_assert_cmpint(engine_receive(alpha, room_id, branch), ==, RECEIVED_ACCEPTED);
     }
-    next = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL, "{}");
+    next = engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{}");
     g_assert_true(rooms_event(alpha->rooms, room_id, next, &event, &error));
     g_assert_cmpuint(event->pdu->prev_event_count, ==, 16);
     engine_assert_flat_state(alpha, room_id);
@@ -495,7 +446,7 @@ test_the_graphs_ends_are_bounded(void)
 static void
 test_a_join_answer_that_does_not_hold_leaves_nothing(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
+    g_autofree char *room_id = engine_make_room(alpha, ADA, "public");
     g_autoptr(GError) error = NULL;
     g_autoptr(GBytes) template = NULL;
     g_autofree char *version = NULL;
@@ -506,8 +457,7 @@ test_a_join_answer_that_does_not_hold_leaves_nothing(void)
     g_autoptr(GPtrArray) none = g_ptr_array_new();
     const RoomVersion *known = NULL;
 
-    g_assert_true(rooms_template(alpha->rooms, room_id, "@ben:beta.example", "join", &template,
-                                 &version, &error));
+    g_assert_true(rooms_template(alpha->rooms, room_id, BEN, "join", &template, &version, &error));
     join = engine_sign_template(beta, version, template);
     rooms_receive_own(alpha->rooms, room_id, join->bytes, engine_received, sent);
     engine_wait(sent);
@@ -531,9 +481,9 @@ test_a_join_answer_that_does_not_hold_leaves_nothing(void)
 static void
 test_history_has_negative_positions(void)
 {
-    g_autofree char *room_id = engine_make_room(alpha, "@ada:alpha.example", "public");
-    g_autofree char *old = engine_send(alpha, room_id, "@ada:alpha.example", "m.room.message", NULL,
-                                       "{\"body\":\"before beta came\"}");
+    g_autofree char *room_id = engine_make_room(alpha, ADA, "public");
+    g_autofree char *old =
+        engine_send(alpha, room_id, ADA, "m.room.message", NULL, "{\"body\":\"before beta came\"}");
     g_autoptr(GBytes) bytes = engine_event_bytes(alpha, room_id, old);
     g_autoptr(GPtrArray) events = g_ptr_array_new();
     g_autoptr(EngineWait) wait = engine_wait_new();
@@ -541,7 +491,7 @@ test_history_has_negative_positions(void)
     g_autoptr(StoreConnection) connection = NULL;
     g_autoptr(StoredEvent) stored = NULL;
 
-    engine_join(alpha, beta, room_id, "@ben:beta.example");
+    engine_join(alpha, beta, room_id, BEN);
     g_ptr_array_add(events, bytes);
     rooms_receive_history(beta->rooms, room_id, events, engine_received, wait);
     engine_wait(wait);

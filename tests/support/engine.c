@@ -340,15 +340,23 @@ engine_assert_flat_state(Engine *engine, const char *room_id)
     }
 }
 
+EngineWait *
+engine_receive_from(Engine *engine, const char *origin, const char *room_id, GBytes *event)
+{
+    g_autoptr(GPtrArray) events = g_ptr_array_new();
+    EngineWait *wait = engine_wait_new();
+
+    g_ptr_array_add(events, event);
+    rooms_receive(engine->rooms, room_id, origin, events, engine_received, wait);
+    engine_wait(wait);
+    return wait;
+}
+
 ReceivedVerdict
 engine_receive(Engine *engine, const char *room_id, GBytes *event)
 {
-    g_autoptr(GPtrArray) events = g_ptr_array_new();
-    g_autoptr(EngineWait) wait = engine_wait_new();
+    g_autoptr(EngineWait) wait = engine_receive_from(engine, "elsewhere.example", room_id, event);
 
-    g_ptr_array_add(events, event);
-    rooms_receive(engine->rooms, room_id, "elsewhere.example", events, engine_received, wait);
-    engine_wait(wait);
     return engine_verdict(wait);
 }
 

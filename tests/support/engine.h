@@ -84,6 +84,9 @@ void engine_assert_flat_state(Engine *engine, const char *room_id);
 /* ---- from server to server ---- */
 
 ReceivedVerdict engine_receive(Engine *engine, const char *room_id, GBytes *event);
+/* The same, with what it waits for: of @origin's, in a transaction of its own. */
+EngineWait *
+engine_receive_from(Engine *engine, const char *origin, const char *room_id, GBytes *event);
 /* What @from had for others goes to @to, each event once. */
 void engine_deliver_all(Engine *from, Engine *to, const char *room_id);
 /* The bytes of @pdus (borrowed), as the wire would carry them. */
