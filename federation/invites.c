@@ -56,7 +56,7 @@ static gboolean
 apply_leave(Submission *submission, LaneBatch *batch, const Pdu *pdu, Received *received,
             GError **error)
 {
-    StoreConnection *connection = lane_batch_connection(batch, error);
+    StoreConnection *connection = lane_batch_settled_connection(batch, error);
     g_autoptr(StoredInvite) invite = NULL;
 
     if (connection == NULL ||

@@ -377,14 +377,30 @@ lane_queue_length(Lane *lane)
     return length;
 }
 
+/* Under the lock: is there one that may add its part now? */
+static gboolean
+lane_has_next(const Lane *lane)
+{
+    const LaneOperation *first = g_queue_peek_head((GQueue *)&lane->queue);
+    return first != NULL && (!first->waits || (lane->under_way == NULL && lane->open == NULL));
+}
+
 static LaneOperation *
 lane_next(Lane *lane)
 {
     LaneOperation *operation;
     g_mutex_lock(&lane->lock);
-    operation = g_queue_pop_head(&lane->queue);
+    operation = lane_has_next(lane) ? g_queue_pop_head(&lane->queue) : NULL;
     g_mutex_unlock(&lane->lock);
     return operation;
+}
+
+static void
+lane_put_back(Lane *lane, LaneOperation *operation)
+{
+    g_mutex_lock(&lane->lock);
+    g_queue_push_head(&lane->queue, operation);
+    g_mutex_unlock(&lane->lock);
 }
 
 /* Those that wait now are told @error; who comes later is not. */
@@ -622,7 +638,11 @@ lane_run_operations(Lane *lane, GQueue *operations, gboolean one_by_one)
         }
         batch = lane_batch_new(lane);
         do {
-            lane_batch_apply(batch, g_queue_pop_head(operations));
+            LaneOperation *operation = g_queue_pop_head(operations);
+            if (!lane_batch_apply(batch, operation)) {
+                g_queue_push_head(operations, operation); /* the first of the next batch */
+                break;
+            }
         } while (operations->length > 0 && batch->bytes < BATCH_BYTES_MAX && !one_by_one);
         if (lane_send(lane, batch, &outcome, &error)) {
             lane->under_way = NULL;
@@ -677,7 +697,8 @@ lane_gather(Lane *lane)
         }
         if (lane->open == NULL)
             lane->open = lane_batch_new(lane);
-        lane_batch_apply(lane->open, operation);
+        if (!lane_batch_apply(lane->open, operation))
+            lane_put_back(lane, operation);
         if (lane->under_way != NULL && lane_poll(lane, FALSE, 0))
             lane_take_answer(lane);
     }
@@ -690,7 +711,7 @@ lane_sleep(Lane *lane)
     for (;;) {
         gboolean work, idle;
         g_mutex_lock(&lane->lock);
-        work = lane->queue.length > 0 && !lane_batch_is_full(lane->open);
+        work = lane_has_next(lane) && !lane_batch_is_full(lane->open);
         idle = lane->under_way == NULL && lane->open == NULL;
         if (idle && lane->stopping && (lane->queue.length == 0 || lane_gives_up(lane))) {
             g_mutex_unlock(&lane->lock);

@@ -32,13 +32,14 @@ typedef struct LaneBatch LaneBatch;
 
 /* Add this operation's statements and log entries.  FALSE with @error: the operation is refused,
  * what it added is taken back, and the rest of the batch goes on.  May run again after a rollback.
- * May read through lane_batch_connection(), which sees nothing of the open batch. */
+ * May read through lane_batch_connection() and the two like it. */
 typedef gboolean (*LaneApply)(LaneBatch *batch, gpointer data, GError **error);
 
-/* Rows that another operation of the same batch, or of the one under way, wrote are not seen by the
- * reads of this one; when both write the same key with a plain INSERT, the batch is taken back,
- * they run one by one, and the second sees the first.  A unique key that is taken answers
- * STORE_ERROR_CONFLICT. */
+/* Through lane_batch_connection() rows that another operation of the same batch, or of the one
+ * under way, wrote are not seen; when both write the same key with a plain INSERT, the batch is
+ * taken back, they run one by one, and the second sees the first.  A unique key that is taken
+ * answers STORE_ERROR_CONFLICT.  Who decides by rows that no such key guards reads through
+ * lane_batch_settled_connection() or lane_batch_first_connection(). */
 
 /* After the commit is durable (@error NULL; @position: of the operation's last log entry, 0 if it
  * has none) or after it was refused or failed.  On the lane thread: hand over and return at once.
@@ -84,4 +85,11 @@ void lane_batch_add_with_position(LaneBatch *batch, const StoreStatement *statem
 void lane_batch_on_rollback(LaneBatch *batch, void (*hook)(gpointer data), gpointer data);
 /* Called when the batch is durable, before anybody is told.  The next batch may have been begun. */
 void lane_batch_on_commit(LaneBatch *batch, void (*hook)(gpointer data), gpointer data);
+/* What is committed: nothing of the open batch, and nothing of the one under way. */
 StoreConnection *lane_batch_connection(LaneBatch *batch, GError **error);
+/* The same, and every batch before this one is committed.  NULL with STORE_ERROR_CONFLICT while one
+ * is under way: the operation is taken back, whatever it answers, and applied again when that one
+ * is done.  Those behind it wait with it. */
+StoreConnection *lane_batch_settled_connection(LaneBatch *batch, GError **error);
+/* The same, and no operation is before this one in its batch: it sees all that was before it. */
+StoreConnection *lane_batch_first_connection(LaneBatch *batch, GError **error);

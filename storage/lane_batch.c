@@ -183,7 +183,30 @@ lane_batch_connection(LaneBatch *batch, GError **error)
     return lane->reader;
 }
 
-void
+static StoreConnection *
+batch_connection_if(LaneBatch *batch, gboolean may_read, GError **error)
+{
+    if (may_read)
+        return lane_batch_connection(batch, error);
+    batch->too_early = TRUE;
+    g_set_error(error, STORE_ERROR, STORE_ERROR_CONFLICT, "what was before is not committed yet");
+    return NULL;
+}
+
+StoreConnection *
+lane_batch_settled_connection(LaneBatch *batch, GError **error)
+{
+    return batch_connection_if(batch, batch->lane->under_way == NULL, error);
+}
+
+StoreConnection *
+lane_batch_first_connection(LaneBatch *batch, GError **error)
+{
+    return batch_connection_if(batch, batch->lane->under_way == NULL && batch->operations->len == 0,
+                               error);
+}
+
+gboolean
 lane_batch_apply(LaneBatch *batch, LaneOperation *operation)
 {
     g_autoptr(GError) error = NULL;
@@ -193,20 +216,21 @@ lane_batch_apply(LaneBatch *batch, LaneOperation *operation)
     gboolean accepted;
 
     batch->malformed = NULL;
+    batch->too_early = FALSE;
     operation->tries++;
     accepted = operation->apply(batch, operation->data, &error);
-    if (accepted && batch->malformed != NULL) {
+    if (accepted && !batch->too_early && batch->malformed != NULL) {
         g_set_error(&error, STORE_ERROR, STORE_ERROR_FAILED, "%s: text is not UTF-8",
                     batch->malformed);
         accepted = FALSE;
     }
-    if (accepted) {
+    if (accepted && !batch->too_early) {
         g_clear_pointer(&operation->last_entry, log_entry_unref);
         if (batch->entries->len > entries)
             operation->last_entry =
                 log_entry_ref(g_ptr_array_index(batch->entries, batch->entries->len - 1));
         g_ptr_array_add(batch->operations, operation);
-        return;
+        return TRUE;
     }
     lane_batch_run_hooks(batch, hooks);
     g_array_set_size(batch->end_hooks, end_hooks);
@@ -215,11 +239,17 @@ lane_batch_apply(LaneBatch *batch, LaneOperation *operation)
     g_array_set_size(batch->late_writes, late_writes);
     g_ptr_array_set_size(batch->entries, (gint)entries);
     g_ptr_array_set_size(batch->history, (gint)history);
+    g_clear_pointer(&operation->last_entry, log_entry_unref);
+    if (batch->too_early) {
+        operation->waits = TRUE;
+        operation->tries--;
+        return FALSE;
+    }
     if (error == NULL)
         g_set_error(&error, STORE_ERROR, STORE_ERROR_FAILED, "refused without a reason");
     operation->done(operation->data, 0, error);
-    g_clear_pointer(&operation->last_entry, log_entry_unref);
     g_free(operation);
+    return TRUE;
 }
 
 void

@@ -9,6 +9,7 @@ typedef struct {
     LaneDone done;
     gpointer data;
     guint tries;
+    gboolean waits;       /* it goes into an empty batch, with nothing under way */
     LogEntry *last_entry; /* owned; of the present batch; NULL if it logs nothing */
 } LaneOperation;
 
@@ -42,6 +43,7 @@ struct LaneBatch {
     GArray *end_hooks;     /* of LaneEndHook */
     gsize bytes;
     const char *malformed; /* name of a statement of the present operation with bad text, or NULL */
+    gboolean too_early;    /* the present operation must see what is not committed yet */
     gint64 number;         /* its own id, with @fence, once it was on its way */
     gint64 fence;
     GArray *sent;    /* of LaneWrite: all of it as it is under way; NULL before */
@@ -83,8 +85,11 @@ gboolean lane_batch_is_empty(const LaneBatch *batch);
 void lane_batch_run_hooks(LaneBatch *batch, guint count);
 void lane_batch_run_end_hooks(LaneBatch *batch);
 void lane_batch_run_commit_hooks(LaneBatch *batch);
-/* Let @operation add its part.  Refused: its part is taken back, it is told, and it is gone. */
-void lane_batch_apply(LaneBatch *batch, LaneOperation *operation);
+/* Let @operation add its part.  Refused: its part is taken back, it is told, and it is gone. FALSE:
+ * its part is taken back, and the caller keeps it for a batch that is empty, with nothing under
+ * way.
+ */
+gboolean lane_batch_apply(LaneBatch *batch, LaneOperation *operation);
 /* Take the operations out of a batch, so that they can be tried again or finished. */
 GQueue *lane_batch_release_operations(LaneBatch *batch);
 /* Add the batch's writes to @all, the rows of each statement gathered into arrays. */

@@ -69,12 +69,14 @@ end_listed(Intake *intake, LaneBatch *batch, StoreConnection *connection, GError
     return TRUE;
 }
 
+/* By what every list and enrolment before it has done: an older list never follows a newer one into
+ * memory, and nobody who was bound in the same moment is missed. */
 static gboolean
 intake_apply(LaneBatch *batch, gpointer data, GError **error)
 {
     Intake *intake = data;
     g_autoptr(StoreWrites) writes = store_writes_new();
-    StoreConnection *connection = lane_batch_connection(batch, error);
+    StoreConnection *connection = lane_batch_first_connection(batch, error);
     g_clear_pointer(&intake->crl, crl_unref); /* it may run again after a rollback */
     crl_taken_clear(&intake->taken);
     intake->taken.ended = 0;

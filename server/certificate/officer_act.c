@@ -56,6 +56,8 @@ end_what_it_ends(LaneBatch *batch, const ProposalOutcome *outcome)
                               outcome->soft ? SESSION_END_EXPIRED : SESSION_END_COMPROMISE);
 }
 
+/* Judged by what every act before it has done: two officers who remove each other are one too few,
+ * and a re-instatement does not write over a revocation. */
 static gboolean
 run_apply(LaneBatch *batch, gpointer data, GError **error)
 {
@@ -63,7 +65,7 @@ run_apply(LaneBatch *batch, gpointer data, GError **error)
     OfficerAct *act = run->act;
     Certificates *certificates = request_server(run->request)->certificates;
     g_autoptr(StoreWrites) writes = store_writes_new();
-    StoreConnection *connection = lane_batch_connection(batch, error);
+    StoreConnection *connection = lane_batch_first_connection(batch, error);
     proposal_outcome_clear(&run->outcome); /* it may run again after a rollback */
     if (connection == NULL)
         return FALSE;

@@ -42,10 +42,12 @@ signing_edu(const char *user_id, const cJSON *master_key, const cJSON *self_sign
     return json_canonical(edu, NULL);
 }
 
+/* Who joins in the batch under way must hear of it too: the keys may be asked for before this batch
+ * is durable, and never again. */
 gboolean
 device_lists_tell(LaneBatch *batch, const char *user_id, GError **error)
 {
-    StoreConnection *connection = lane_batch_connection(batch, error);
+    StoreConnection *connection = lane_batch_settled_connection(batch, error);
     g_autoptr(GPtrArray) rooms =
         connection != NULL ? membership_store_rooms(connection, user_id, "join", error) : NULL;
     if (rooms == NULL)
@@ -75,7 +77,7 @@ tell_partners(LaneBatch *batch, StoreConnection *connection, Server *server, con
 static gboolean
 tell_everybody(LaneBatch *batch, Server *server, const char *user_id, GBytes *edu, GError **error)
 {
-    StoreConnection *connection = lane_batch_connection(batch, error);
+    StoreConnection *connection = lane_batch_settled_connection(batch, error);
     return connection != NULL && device_lists_tell(batch, user_id, error) &&
            (edu == NULL || tell_partners(batch, connection, server, user_id, edu, error));
 }
@@ -102,7 +104,7 @@ device_lists_removed(LaneBatch *batch, const char *user_id, const char *device_i
 {
     Server *server = data;
     g_autoptr(GError) error = NULL;
-    StoreConnection *connection = lane_batch_connection(batch, &error);
+    StoreConnection *connection = lane_batch_settled_connection(batch, &error);
     g_autoptr(GPtrArray) devices = NULL;
 
     if (connection != NULL && device_lists_tell(batch, user_id, &error))
@@ -114,7 +116,8 @@ device_lists_removed(LaneBatch *batch, const char *user_id, const char *device_i
         g_autoptr(GBytes) edu = update_edu(user_id, device->device_id, TRUE);
         tell_partners(batch, connection, server, user_id, edu, &error);
     }
-    /* The end of the device does not wait for the news of it. */
-    if (error != NULL)
+    /* The end of the device does not wait for the news of it; but where the operation is applied
+     * again, so is this. */
+    if (error != NULL && !g_error_matches(error, STORE_ERROR, STORE_ERROR_CONFLICT))
         g_warning("devices of %s: partners could not be told: %s", user_id, error->message);
 }

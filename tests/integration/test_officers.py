@@ -72,7 +72,7 @@ class Officers(unittest.TestCase):
         ports = dict(zip(("client", "federation", "certificate"), free_ports(3)))
         cls.agency = Agency("alpha.example", "AA", cls.folder.name, Given(), ports)
         cls.agency.officers = ["adele", "albert"]
-        cls.agency.prepare(["adele", "albert", "agnes", "anna", "bruno", "carla", "dora"])
+        cls.agency.prepare(["adele", "albert", "agnes", "anna", "bruno", "carla", "dora", "emil"])
         cls.agency.make_pki("person", "anna-second-card", "--serial", cls.serial("anna"))
         cls.agency.make_pki("person", "adele-second-card", "--serial", cls.serial("adele"))
         for kind in BAD_KINDS:
@@ -196,6 +196,54 @@ class Officers(unittest.TestCase):
         self.refused("two-persons", "adele", "revoke", "approve", number)
         self.act("albert", "revoke", "approve", number)
         self.assertEqual(self.agency.enrolments()[user][0], "active")
+
+    def test_two_acts_at_once(self):
+        """a re-instatement that comes while a revocation is on its way to the disk does not write over it"""
+        user = "@emil:alpha.example"
+        self.agency.enrol("emil")
+        self.act("albert", "revoke", "suspend", user, "--reason", "card lost")
+        number = re.search(r"^proposed (\w+)", self.act("adele", "revoke", "reinstate", user), re.M).group(1)
+        said = {}
+
+        def act(person, verb, *words):
+            try:
+                said[verb] = self.act(person, "revoke", verb, *words)
+            except Failed as failure:
+                said[verb] = str(failure)
+
+        def hold():
+            try:
+                self.query("BEGIN; SELECT 1 FROM log_head FOR UPDATE; SELECT pg_sleep(60)")
+            except Failed:
+                pass  # ended from here
+
+        def begin(target, *words):
+            thread = threading.Thread(target=target, args=words)
+            thread.start()
+            threads.append(thread)
+
+        def until(condition):
+            deadline = time.monotonic() + 20
+            while self.query(f"SELECT count(*) {others} AND {condition}") == "0":
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.02)
+
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        threads = []
+        begin(hold)
+        until("wait_event = 'PgSleep'")
+        begin(act, "adele", "certificate", user, "--reason", "dismissed")
+        until("wait_event_type = 'Lock'")
+        since = self.query("SELECT clock_timestamp()")
+        begin(act, "albert", "approve", number)
+        # Who brings it has been looked up, so it is on its way to the lane.
+        until(f"query LIKE '%FROM officer%' AND query_start > '{since}'")
+        self.query(f"SELECT pg_terminate_backend(pid) {others} AND wait_event = 'PgSleep'")
+        for thread in threads:
+            thread.join()
+        self.assertIn("done", said["certificate"])
+        self.assertIn("nothing is bound", said["approve"])
+        self.assertNotEqual(self.agency.enrolments().get(user, ("revoked",))[0], "active")
 
     def test_devices(self):
         """an officer sees an account's devices and ends one"""

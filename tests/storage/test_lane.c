@@ -517,6 +517,142 @@ test_apply_reads_what_is_committed(void)
     fixture_clear(&fixture);
 }
 
+/* Counts through the connection that it is told to use. */
+typedef struct {
+    StoreConnection *(*connect)(LaneBatch *batch, GError **error);
+    gboolean swallow; /* answers success whatever the connection said */
+    guint tried;
+    gint64 count;
+    gint done; /* atomic */
+    GError *error;
+} Counting;
+
+static gboolean
+counting_apply(LaneBatch *batch, gpointer data, GError **error)
+{
+    Counting *counting = data;
+    g_autoptr(GError) problem = NULL;
+    StoreConnection *connection;
+    g_autoptr(StoreRows) rows = NULL;
+    counting->tried++;
+    lane_batch_add(batch, &insert_statement, store_arguments("t", "counted"));
+    connection = counting->connect(batch, &problem);
+    if (connection != NULL)
+        rows = store_run(connection, &count_statement, NULL, &problem);
+    if (rows != NULL)
+        counting->count = store_rows_integer(rows, 0, 0);
+    if (rows != NULL || counting->swallow)
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return FALSE;
+}
+
+static void
+counting_done(gpointer data, gint64 position, const GError *error)
+{
+    Counting *counting = data;
+    counting->error = error != NULL ? g_error_copy(error) : NULL;
+    g_atomic_int_inc(&counting->done);
+}
+
+/* While the gate's batch is under way: "a", what counts, "b".  How many batches there were. */
+static gint64
+count_between(Counting *counting)
+{
+    Fixture fixture;
+    g_autoptr(GError) error = NULL;
+    Gate gate = {0};
+    Step steps[2] = {{.name = "a"}, {.name = "b"}};
+    gint64 batches;
+    counting->count = -1;
+    fixture_init(&fixture);
+    fixture_open_lane(&fixture, 100);
+    gate_shut(&fixture, &gate);
+    steps_apply(&fixture, steps, 1);
+    g_assert_true(lane_submit(fixture.lane, counting_apply, counting_done, counting, &error));
+    g_assert_true(lane_submit(fixture.lane, step_apply, step_done, &steps[1], &error));
+    while (g_atomic_int_get((gint *)&counting->tried) == 0 ||
+           (counting->connect == lane_batch_connection &&
+            g_atomic_int_get((gint *)&steps[1].applied) == 0))
+        g_usleep(500);
+    g_assert_cmpint(g_atomic_int_get(&counting->done), ==, 0);
+    gate_open(&gate);
+    steps_wait(steps, 2);
+    while (g_atomic_int_get(&counting->done) == 0)
+        g_usleep(500);
+    g_assert_no_error(counting->error);
+    g_assert_no_error(steps[0].error);
+    g_assert_no_error(steps[1].error);
+    g_assert_cmpint(steps[0].position, ==, 1);
+    g_assert_cmpint(steps[1].position, ==, 2);
+    /* however often it was tried, it wrote once */
+    g_assert_cmpint(test_database_count(fixture.database, "SELECT count(*) FROM written"), ==, 4);
+    batches = test_database_count(fixture.database, "SELECT count(*) FROM lane_batch");
+    fixture_clear(&fixture);
+    return batches;
+}
+
+static void
+test_who_must_see_what_was_before_waits_for_it(void)
+{
+    Counting plain = {.connect = lane_batch_connection};
+    Counting settled = {.connect = lane_batch_settled_connection};
+    Counting first = {.connect = lane_batch_first_connection};
+    Counting swallowing = {.connect = lane_batch_settled_connection, .swallow = TRUE};
+    /* the gate's batch, and that of all three, which goes on what was there before the gate */
+    g_assert_cmpint(count_between(&plain), ==, 2);
+    g_assert_cmpint(plain.count, ==, 0);
+    g_assert_cmpuint(plain.tried, ==, 1);
+    /* what waits begins a batch, behind that of "a" */
+    g_assert_cmpint(count_between(&settled), ==, 3);
+    g_assert_cmpint(settled.count, ==, 2);
+    g_assert_cmpuint(settled.tried, ==, 2);
+    g_assert_cmpint(count_between(&first), ==, 3);
+    g_assert_cmpint(first.count, ==, 2);
+    g_assert_cmpint(count_between(&swallowing), ==, 3);
+    g_assert_cmpint(swallowing.count, ==, 2);
+}
+
+/* Several that wait at the same time: each sees the one before it, but those that may stand in one
+ * batch do. */
+static void
+test_those_who_wait_see_each_other(void)
+{
+    for (guint i = 0; i < 2; i++) {
+        Fixture fixture;
+        g_autoptr(GError) error = NULL;
+        Gate gate = {0};
+        gboolean first = i == 1;
+        Counting counting[3] = {{0}};
+        Step step = {.name = "a"};
+        fixture_init(&fixture);
+        fixture_open_lane(&fixture, 100);
+        g_free(test_database_query(fixture.database,
+                                   "ALTER TABLE written DROP CONSTRAINT written_pkey"));
+        g_free(test_database_query(fixture.database,
+                                   "CREATE UNIQUE INDEX ON written (name) WHERE name = 'gate'"));
+        gate_shut(&fixture, &gate);
+        for (guint j = 0; j < 3; j++) {
+            counting[j].connect =
+                first ? lane_batch_first_connection : lane_batch_settled_connection;
+            g_assert_true(
+                lane_submit(fixture.lane, counting_apply, counting_done, &counting[j], &error));
+        }
+        g_assert_true(lane_submit(fixture.lane, step_apply, step_done, &step, &error));
+        gate_open(&gate);
+        steps_wait(&step, 1);
+        for (guint j = 0; j < 3; j++) {
+            while (g_atomic_int_get(&counting[j].done) == 0)
+                g_usleep(500);
+            g_assert_no_error(counting[j].error);
+            g_assert_cmpint(counting[j].count, ==, first ? 1 + j : 1);
+        }
+        g_assert_cmpint(test_database_count(fixture.database, "SELECT count(*) FROM lane_batch"),
+                        ==, first ? 4 : 2);
+        fixture_clear(&fixture);
+    }
+}
+
 static void
 test_full_queue_is_refused_at_its_limit(void)
 {
@@ -874,6 +1010,8 @@ main(int argc, char **argv)
     g_test_add_func("/lane/utf8", test_text_that_is_not_utf8_refuses_its_operation_alone);
     g_test_add_func("/lane/history", test_history_falls_below_everything);
     g_test_add_func("/lane/reads", test_apply_reads_what_is_committed);
+    g_test_add_func("/lane/settled", test_who_must_see_what_was_before_waits_for_it);
+    g_test_add_func("/lane/settled-together", test_those_who_wait_see_each_other);
     g_test_add_func("/lane/full", test_full_queue_is_refused_at_its_limit);
     g_test_add_func("/lane/stop", test_stop_finishes_what_is_queued);
     g_test_add_func("/lane/terminated", test_terminated_backend_is_replaced);
